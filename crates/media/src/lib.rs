@@ -1,0 +1,34 @@
+//! Turns the changes of an X display into encoded video frames, and raw sound into Opus packets.
+//!
+//! Knows nothing about people, rooms or networks: it is given a display, it is told which renditions are wanted, and it
+//! hands finished frames to a sink.
+
+pub mod audio;
+pub mod video;
+
+pub use audio::{Audio, AudioConfig, AudioPacket};
+pub use video::{Quality, Rendition, RenditionStats, Video, VideoCodec, VideoConfig, VideoFrame};
+
+/// Why the media pipeline could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The X display could not be opened or lacks an extension.
+    #[error("display {display}: {reason}")]
+    Display {
+        /// Name of the display, such as `:3`.
+        display: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// An encoder refused its settings.
+    #[error("{codec} encoder: {reason}")]
+    Encoder {
+        /// Name of the codec.
+        codec: &'static str,
+        /// What the library said.
+        reason: String,
+    },
+    /// A file or pipe could not be used.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
