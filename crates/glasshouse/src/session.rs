@@ -1,0 +1,320 @@
+//! One session from start to end: desktop, media, WebRTC, room, web page.
+
+use std::{
+    env,
+    io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+};
+
+use anyhow::{Context, bail};
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request},
+    serve::IncomingStream,
+};
+use glasshouse_desktop::{App, Desktop, Display};
+use glasshouse_media::{Audio, AudioConfig, Video, VideoCodec, VideoConfig};
+use glasshouse_neko::{Peer, Server};
+use glasshouse_webrtc::Engine;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    cli::{AppName, Codec, OnExit, Provider, SessionOptions},
+    port::Port,
+    web,
+};
+
+/// Runs a session until it is told to stop, or ends by itself.
+pub fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(session(options))
+}
+
+async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
+    // The ports come first: they fail fast, and nothing has to be taken down again.
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; choose another address with --listen", options.listen))?;
+    let listen = listener.local_addr()?;
+    let room: Arc<OnceLock<Server>> = Arc::default();
+    let engine = {
+        let room = room.clone();
+        let udp = SocketAddr::new(listen.ip(), options.webrtc_port.unwrap_or(listen.port()));
+        let config = glasshouse_webrtc::Config {
+            udp,
+            tcp_port: Some(listen.port()),
+            nat1to1: options.nat1to1.clone(),
+            codec: options.codec.map_or(glasshouse_media::DEFAULT_CODEC, VideoCodec::from),
+        };
+        let handler = move |event| {
+            if let Some(room) = room.get() {
+                room.viewer_event(event);
+            }
+        };
+        Engine::start(config, Box::new(handler))
+            .with_context(|| format!("cannot use UDP port {udp}; choose another with --webrtc-port"))?
+    };
+
+    let (ended, mut end) = watch::channel(None::<String>);
+    let desktop = {
+        let room = room.clone();
+        let handler = move |event| {
+            if let glasshouse_desktop::Event::Ended(reason) = &event {
+                ended.send_replace(Some(reason.clone()));
+            }
+            if let Some(room) = room.get() {
+                room.desktop_event(event);
+            }
+        };
+        // A signal during the start must not leave half a desktop: dropping the future ends what it has started.
+        tokio::select! {
+            desktop = Desktop::start(desktop_config(&options)?, Arc::new(handler)) => Arc::new(desktop?),
+            _ = stop_signal() => bail!("stopped while starting"),
+        }
+    };
+
+    let video = {
+        let engine = engine.clone();
+        let config = VideoConfig {
+            display: desktop.display().to_owned(),
+            xauthority: desktop.xauthority().map(Into::into),
+            max_fps: options.max_fps,
+            max_bit_rate: options.max_bit_rate.saturating_mul(1_000),
+        };
+        Arc::new(Video::start(config, Arc::new(move |frame| engine.video_frame(frame)))?)
+    };
+    let audio = match desktop.sound_fifo() {
+        None => None,
+        Some(fifo) => {
+            let engine = engine.clone();
+            let config = AudioConfig {
+                fifo: fifo.to_owned(),
+                bit_rate: options.audio_bit_rate.saturating_mul(1_000),
+                frame: std::time::Duration::from_millis(10),
+            };
+            Some(Arc::new(Audio::start(config, Arc::new(move |packet| engine.audio_packet(packet)))?))
+        }
+    };
+    engine.attach(video.clone(), audio.clone());
+
+    let (provider, generated) = provider(&options)?;
+    let server = Server::new(server_config(&options, provider), desktop.clone(), engine.clone());
+    // Nobody else sets it.
+    let _ = room.set(server.clone());
+
+    let app =
+        Router::new().merge(server.router()).fallback(web::serve).layer(axum::middleware::map_request(share_peer));
+    let port = {
+        let engine = engine.clone();
+        Port::new(listener, move |stream| engine.accept_tcp(stream))?
+    };
+    announce(&options, listen, &server, &desktop, generated.as_ref())?;
+
+    let mut over = end.clone();
+    let page = address(&options, listen);
+    let stopping = server.clone();
+    let serving =
+        axum::serve(port, app.into_make_service_with_connect_info::<Connection>()).with_graceful_shutdown(async move {
+            let reason = tokio::select! {
+                signal = stop_signal() => signal.to_owned(),
+                // The sender lives in the desktop's handler.
+                _ = over.wait_for(Option::is_some) => "the desktop ended".to_owned(),
+                () = announce_again(&page, &stopping) => "asked for links no more".to_owned(),
+            };
+            tracing::info!(reason, "stopping");
+            stopping.shutdown().await;
+        });
+    serving.await?;
+
+    engine.stop();
+    drop((video, audio, server, room));
+    desktop.stop().await;
+    let reason = end.borrow_and_update().clone();
+    if let Some(reason) = reason {
+        eprintln!("session ended: {reason}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The two ends of a connection, in a type of this crate so that axum can make it.
+#[derive(Clone, Copy)]
+struct Connection(Peer);
+
+impl axum::extract::connect_info::Connected<IncomingStream<'_, Port>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Port>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+async fn share_peer(ConnectInfo(Connection(peer)): ConnectInfo<Connection>, mut request: Request) -> Request {
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request
+}
+
+impl From<Codec> for VideoCodec {
+    fn from(codec: Codec) -> Self {
+        match codec {
+            Codec::Vp8 => Self::Vp8,
+            Codec::Vp9 => Self::Vp9,
+            Codec::H264 => Self::H264,
+        }
+    }
+}
+
+fn desktop_config(options: &SessionOptions) -> anyhow::Result<glasshouse_desktop::Config> {
+    let flags = options.app_flags.clone();
+    let app = match (&options.command[..], &options.display, options.app) {
+        ([], Some(_), _) | ([], None, AppName::None) => App::None,
+        ([], None, AppName::Chromium) => {
+            App::Chromium { url: options.url.clone(), flags, only_given_flags: options.no_default_flags }
+        }
+        ([], None, AppName::Firefox) => App::Firefox { url: options.url.clone(), flags },
+        (command, _, _) => App::Command(command.to_vec()),
+    };
+    let on_exit = match options.on_exit {
+        Some(OnExit::Restart) => glasshouse_desktop::OnExit::Restart,
+        Some(OnExit::Stop) => glasshouse_desktop::OnExit::Stop,
+        None if options.command.is_empty() => glasshouse_desktop::OnExit::Restart,
+        None => glasshouse_desktop::OnExit::Stop,
+    };
+    let program = env::current_exe().context("cannot find this program's own file")?;
+    Ok(glasshouse_desktop::Config {
+        display: match &options.display {
+            Some(name) => Display::Existing(name.clone()),
+            None => Display::Own(options.screen),
+        },
+        app,
+        on_exit,
+        window_manager: !options.no_window_manager && options.display.is_none(),
+        sound: !options.no_sound,
+        profile: options.profile.clone(),
+        environment: Default::default(),
+        keeper: vec![program.into(), "keeper".into()],
+    })
+}
+
+/// Passwords that were made up, to be shown once.
+struct Generated {
+    user: Option<String>,
+    admin: Option<String>,
+}
+
+fn provider(options: &SessionOptions) -> anyhow::Result<(glasshouse_neko::Provider, Option<Generated>)> {
+    if options.provider == Provider::Noauth {
+        if !options.listen.ip().is_loopback() {
+            tracing::warn!(listen = %options.listen, "anybody who reaches this address is admin (--provider noauth)");
+        }
+        return Ok((glasshouse_neko::Provider::NoAuth, None));
+    }
+    let given = |name: &str| env::var(name).ok().filter(|password| !password.is_empty());
+    let (user, admin) = (given("GLASSHOUSE_USER_PASSWORD"), given("GLASSHOUSE_ADMIN_PASSWORD"));
+    if user.is_some() && user == admin {
+        bail!(
+            "GLASSHOUSE_USER_PASSWORD and GLASSHOUSE_ADMIN_PASSWORD are the same: everybody would be admin; make them differ"
+        );
+    }
+    let mut generated = Generated { user: None, admin: None };
+    let mut or_make = |password: Option<String>, is_admin: bool| -> anyhow::Result<String> {
+        if let Some(password) = password {
+            return Ok(password);
+        }
+        let made = glasshouse_neko::random_password()?;
+        *(if is_admin { &mut generated.admin } else { &mut generated.user }) = Some(made.clone());
+        Ok(made)
+    };
+    let provider = glasshouse_neko::Provider::Multiuser {
+        user_password: or_make(user, false)?,
+        admin_password: or_make(admin, true)?,
+    };
+    Ok((provider, Some(generated)))
+}
+
+fn server_config(options: &SessionOptions, provider: glasshouse_neko::Provider) -> glasshouse_neko::Config {
+    glasshouse_neko::Config {
+        provider,
+        settings: glasshouse_room::Settings::default(),
+        path_prefix: options.path_prefix.clone(),
+        cors: options.cors.clone(),
+        allowed_hosts: options.allowed_hosts.clone(),
+        api_token: env::var("GLASSHOUSE_API_TOKEN").ok().filter(|token| !token.is_empty()),
+        ice_servers: Vec::new(),
+    }
+}
+
+/// Where a person on this machine opens the page.
+fn address(options: &SessionOptions, listen: SocketAddr) -> String {
+    let host = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
+    let prefix = options.path_prefix.trim_matches('/');
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    format!("http://{}/{prefix}{slash}", SocketAddr::new(host, listen.port()))
+}
+
+fn announce(
+    options: &SessionOptions,
+    listen: SocketAddr,
+    server: &Server,
+    desktop: &Desktop,
+    generated: Option<&Generated>,
+) -> anyhow::Result<()> {
+    let page = address(options, listen);
+    let url = format!("{page}#token={}", server.one_time_admin_token());
+    let mut out = std::io::stdout().lock();
+    if options.json {
+        let line = serde_json::json!({
+            "url": url,
+            "listen": listen.to_string(),
+            "display": desktop.display(),
+            "xauthority": desktop.xauthority(),
+            "pid": std::process::id(),
+            "user_password": generated.and_then(|generated| generated.user.as_ref()),
+            "admin_password": generated.and_then(|generated| generated.admin.as_ref()),
+        });
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(
+            out,
+            "\n  Open {url}\n\n  The link works once, for ten minutes; kill -USR1 {} prints another.",
+            std::process::id()
+        )?;
+        if let Some(generated) = generated {
+            for (who, password) in [("Guests", &generated.user), ("Admins", &generated.admin)] {
+                if let Some(password) = password {
+                    writeln!(out, "  {who} log in at {page} with any name and the password {password}")?;
+                }
+            }
+        }
+        writeln!(out)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints a fresh link at every SIGUSR1.
+async fn announce_again(page: &str, server: &Server) {
+    let Ok(mut asked) = signal(SignalKind::user_defined1()) else { return std::future::pending().await };
+    while asked.recv().await.is_some() {
+        let mut out = std::io::stdout().lock();
+        // Nobody may be reading any more; the session goes on.
+        let _ = writeln!(out, "  Open {page}#token={}", server.one_time_admin_token()).and_then(|()| out.flush());
+    }
+}
+
+/// Waits for a signal that ends programs.
+async fn stop_signal() -> &'static str {
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = wait(SignalKind::interrupt()) => "interrupted",
+        _ = wait(SignalKind::terminate()) => "terminated",
+        _ = wait(SignalKind::hangup()) => "the terminal closed",
+    }
+}
