@@ -354,5 +354,5 @@ impl Desktop {
     }
 
     /// Ends the app, the desktop and the X server, and removes what is throwaway; returns when all are gone.
-    pub async fn stop(self) {}
+    pub async fn stop(&self) {}
 }

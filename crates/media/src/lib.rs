@@ -9,6 +9,9 @@ pub mod video;
 pub use audio::{Audio, AudioConfig, AudioPacket};
 pub use video::{Quality, Rendition, RenditionStats, Video, VideoCodec, VideoConfig, VideoFrame};
 
+/// Codec for viewers that leave the choice to us.
+pub const DEFAULT_CODEC: VideoCodec = VideoCodec::Vp8;
+
 /// Why the media pipeline could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

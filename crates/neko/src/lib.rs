@@ -76,3 +76,14 @@ pub struct Peer {
     /// Ours, that the client connected to.
     pub local: SocketAddr,
 }
+
+/// Makes a password of 16 characters that are easy to read and to type (80 bits).
+///
+/// # Errors
+/// The system has no randomness.
+pub fn random_password() -> std::io::Result<String> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)])).collect())
+}
