@@ -1,0 +1,75 @@
+// neko's default video pipeline (VP8, 25 frames a second), run by gst-launch-1.0 on any display.
+//
+// What neko builds when nothing is configured: ximagesrc without the pointer and without DAMAGE, converted, and vp8enc at constant
+// bit rate with a key frame every 25 frames. neko's own work after the encoder (RTP, SRTP, sockets) is not in it.
+
+import { closeSync, openSync, readSync, statSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { Child, cpuDuring, scratch, sleep } from './process.mjs';
+import { WIDTH, HEIGHT } from './desktop.mjs';
+
+export const NEKO_FPS = 25;
+const ENCODER = ['vp8enc', 'target-bitrate=1996800', 'cpu-used=4', 'end-usage=cbr', 'threads=4', 'deadline=1', 'undershoot=95', 'buffer-size=12288',
+  'buffer-initial-size=6144', 'buffer-optimal-size=9216', 'keyframe-max-dist=25', 'min-quantizer=4', 'max-quantizer=20'];
+
+const source = (display, frames) => ['ximagesrc', `display-name=${display}`, 'show-pointer=false', 'use-damage=false', `num-buffers=${frames}`, '!',
+  `video/x-raw,framerate=${NEKO_FPS * 100}/100`, '!', 'videoconvert', '!'];
+
+const launch = (pipeline, env, log) => new Child(['gst-launch-1.0', '-q', ...pipeline], { env, log });
+
+/** Share of a core and bit rate of the pipeline on a display, after its start. */
+export async function gstCost(display, env, seconds) {
+  const folder = scratch('gst');
+  const file = join(folder, 'out.vp8');
+  const child = launch([...source(display, -1), 'queue', '!', ...ENCODER, '!', 'filesink', `location=${file}`, 'buffer-mode=unbuffered', 'sync=false'], env, join(folder, 'log'));
+  await sleep(1500);
+  if (!child.running) throw new Error(`gst-launch-1.0 ended: ${child.tail()}`);
+  const before = statSync(file).size;
+  const cpu = await cpuDuring(child.pid, seconds);
+  const bytes = statSync(file).size - before;
+  await child.stop('SIGKILL');
+  rmSync(file);
+  return { ...cpu, bytes_per_second: bytes / cpu.seconds };
+}
+
+/** Bytes and PSNR of the pipeline's stream: every captured frame is kept beside its encoded one, which is decoded afterwards. */
+export async function gstQuality(display, env, seconds) {
+  const folder = scratch('gst');
+  const path = (name) => join(folder, name);
+  const frames = NEKO_FPS * seconds;
+  const record = launch([...source(display, frames), 'video/x-raw,format=I420', '!', 'tee', 'name=t',
+    't.', '!', 'queue', '!', ...ENCODER, '!', 'tee', 'name=e', 'e.', '!', 'queue', '!', 'webmmux', '!', 'filesink', `location=${path('e.webm')}`, 'sync=false',
+    'e.', '!', 'queue', '!', 'filesink', `location=${path('e.vp8')}`, 'sync=false',
+    't.', '!', 'queue', '!', 'filesink', `location=${path('raw.yuv')}`, 'sync=false'], env, path('log'));
+  let status = await record.ended;
+  if (status !== 0) throw new Error(`gst-launch-1.0 ended with ${status}: ${record.tail()}`);
+  const decode = launch(['filesrc', `location=${path('e.webm')}`, '!', 'matroskademux', '!', 'vp8dec', '!', 'video/x-raw,format=I420', '!',
+    'filesink', `location=${path('dec.yuv')}`, 'sync=false'], env, path('log'));
+  status = await decode.ended;
+  if (status !== 0) throw new Error(`gst-launch-1.0 (decoder) ended with ${status}: ${decode.tail()}`);
+  const result = { frames, seconds, bytes: statSync(path('e.vp8')).size, ...psnr(path('raw.yuv'), path('dec.yuv')) };
+  for (const name of ['e.webm', 'e.vp8', 'raw.yuv', 'dec.yuv']) rmSync(path(name));
+  return result;
+}
+
+/** PSNR of two I420 files of 1280×720 frames, frame by frame: mean of the frames and that of all pixels together, in dB. */
+export function psnr(reference, decoded) {
+  const luma = WIDTH * HEIGHT, size = (luma * 3) / 2;
+  const frames = statSync(reference).size / size;
+  if (frames !== statSync(decoded).size / size) throw new Error(`${frames} frames captured, ${statSync(decoded).size / size} decoded`);
+  const files = [openSync(reference), openSync(decoded)];
+  const [a, b] = [new Uint8Array(size), new Uint8Array(size)];
+  // A lossless frame counts as 60 dB, so that one of them cannot lift the mean to infinity.
+  const db = (mse) => Math.min(60, 10 * Math.log10(65025 / mse));
+  let mean = 0, total = 0;
+  for (let n = 0; n < frames; n++) {
+    readSync(files[0], a, 0, size, n * size);
+    readSync(files[1], b, 0, size, n * size);
+    let sum = 0;
+    for (let i = 0; i < luma; i++) { const d = a[i] - b[i]; sum += d * d; }
+    mean += db(sum / luma) / frames;
+    total += sum / luma / frames;
+  }
+  files.forEach(closeSync);
+  return { psnr_luma_mean: mean, psnr_luma_all: db(total) };
+}
