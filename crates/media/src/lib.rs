@@ -4,6 +4,8 @@
 //! hands finished frames to a sink.
 
 pub mod audio;
+mod framer;
+mod pool;
 pub mod video;
 
 pub use audio::{Audio, AudioConfig, AudioPacket};
