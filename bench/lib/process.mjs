@@ -19,11 +19,13 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => p
 export class Child {
   /**
    * @param {string[]} command program and arguments
-   * @param {{env?: object, log?: string, unprivileged?: boolean, stdout?: 'pipe', cwd?: string}} options `log`: file for its output
+   * @param {{env?: object, log?: string, unprivileged?: boolean, mayRaisePriority?: boolean, stdout?: 'pipe', cwd?: string}} options
+   *   `log`: file for its output; `mayRaisePriority`: keep CAP_SYS_NICE when unprivileged
    */
-  constructor(command, { env = {}, log, unprivileged = false, stdout, cwd } = {}) {
+  constructor(command, { env = {}, log, unprivileged = false, mayRaisePriority = false, stdout, cwd } = {}) {
+    const kept = mayRaisePriority ? ',+sys_nice' : '';
     const drop = unprivileged && process.getuid() === 0
-      ? [`--reuid=${UNPRIVILEGED}`, `--regid=${UNPRIVILEGED}`, '--clear-groups', '--inh-caps=-all'] : [];
+      ? [`--reuid=${UNPRIVILEGED}`, `--regid=${UNPRIVILEGED}`, '--clear-groups', `--inh-caps=-all${kept}`, `--ambient-caps=-all${kept}`] : [];
     const output = log ? openSync(log, 'a') : 'ignore';
     this.name = command[0];
     this.log = log;

@@ -58,11 +58,12 @@ export class Selkies {
     this.desktop = await Desktop.start(url);
     const port = await freePort();
     const home = scratch('selkies', { unprivileged: true });
-    // As the X server's own user: MIT-SHM segments of another user are refused by the X server.
+    // As the X server's own user: MIT-SHM segments of another user are refused by the X server. It raises its
+    // capture threads' priority where it may.
     this.server = new Child([program, '--addr=127.0.0.1', `--port=${port}`, '--mode=websockets', '--enable-basic-auth=false', '--enable-https=false',
       '--audio-enabled=false', '--microphone-enabled=false', '--gamepad-enabled=false', '--manual-resolution=true', `--manual-width=${WIDTH}`,
       `--manual-height=${HEIGHT}`, '--framerate=60',
-    ], { env: { ...this.desktop.env, HOME: home, XDG_RUNTIME_DIR: home }, cwd: home, log: join(home, 'log'), unprivileged: true });
+    ], { env: { ...this.desktop.env, HOME: home, XDG_RUNTIME_DIR: home }, cwd: home, log: join(home, 'log'), unprivileged: true, mayRaisePriority: true });
     await until('Selkies', () => {
       if (!this.server.running) throw new Error(`Selkies ended: ${this.server.tail()}`);
       return reachable(port);
