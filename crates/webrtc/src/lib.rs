@@ -2,13 +2,32 @@
 //!
 //! Knows nothing about rooms: a viewer is a number, told which rendition to show, and the room's messages are bytes.
 
+mod adapt;
+mod addresses;
+mod engine;
+mod inbox;
+mod packetize;
+mod ports;
+mod sdp;
+mod sources;
+mod stun;
+mod tcp;
+mod udp;
+mod viewer;
+
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
     sync::Arc,
+    thread::JoinHandle,
     time::Duration,
 };
 
 use glasshouse_media::{Audio, AudioPacket, Quality, Video, VideoCodec, VideoFrame};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use inbox::{Command, Inbox, Media, Reply};
+pub use sources::Sources;
 
 /// A number for one peer connection, chosen by the caller and never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,83 +152,179 @@ pub enum Error {
 }
 
 /// Handle of the engine; cheap to clone. The engine's thread ends when [`Engine::stop`] is called or the last handle goes.
+///
+/// A source that is attached and hands its frames over through a handle of its own keeps that handle: then only
+/// [`Engine::stop`] ends the thread.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    thread: Arc<Thread>,
+}
+
+struct Thread {
+    inbox: Arc<Inbox>,
+    port: u16,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Thread {
+    fn stop(&self) {
+        self.inbox.command(Command::Stop);
+        let handle = self.handle.lock().take();
+        if let Some(handle) = handle
+            && handle.thread().id() != std::thread::current().id()
+        {
+            // It ends in any case; a panic of it has been reported already.
+            let _ = handle.join();
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
 
 impl Engine {
     /// Opens the port and starts the thread.
     ///
     /// # Errors
     /// The port is taken or not allowed.
-    pub fn start(_config: Config, _events: Box<dyn FnMut(Event) + Send>) -> std::io::Result<Self> {
-        unimplemented!()
+    pub fn start(config: Config, events: Box<dyn FnMut(Event) + Send>) -> std::io::Result<Self> {
+        let udp = udp::Udp::bind(config.udp)?;
+        let port = udp.address().port();
+        let poll = mio::Poll::new()?;
+        let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), engine::INBOX)?));
+        let engine = engine::Engine::new(config, events, poll, Arc::clone(&inbox), udp)?;
+        let handle = std::thread::Builder::new().name("webrtc".into()).spawn(move || engine.run())?;
+        Ok(Self { thread: Arc::new(Thread { inbox, port, handle: Mutex::new(Some(handle)) }) })
     }
 
     /// Names the sources that the viewers' choices are acquired from; called once, before the first viewer.
-    pub fn attach(&self, _video: Arc<Video>, _audio: Option<Arc<Audio>>) {}
+    pub fn attach(&self, video: Arc<Video>, audio: Option<Arc<Audio>>) {
+        self.attach_sources(Box::new(sources::Media { video, audio }));
+    }
+
+    /// Like [`Engine::attach`], for other sources than a session's own.
+    pub fn attach_sources(&self, sources: Box<dyn Sources>) {
+        self.tell(Command::Attach(sources));
+    }
 
     /// The UDP port.
     pub fn port(&self) -> u16 {
-        0
+        self.thread.port
     }
 
     /// Takes an accepted connection whose first bytes are ICE over TCP (RFC 4571 framing).
-    pub fn accept_tcp(&self, _stream: TcpStream) {}
+    ///
+    /// It is closed when it does not name a viewer by a valid STUN request within 5 s.
+    pub fn accept_tcp(&self, stream: TcpStream) {
+        self.tell(Command::AcceptTcp(stream));
+    }
 
     /// Hands over a frame; called by the video's sink, never blocks.
-    pub fn video_frame(&self, _frame: Arc<VideoFrame>) {}
+    pub fn video_frame(&self, frame: Arc<VideoFrame>) {
+        self.thread.inbox.media(Media::Video(frame));
+    }
 
     /// Hands over a packet of sound; never blocks.
-    pub fn audio_packet(&self, _packet: Arc<AudioPacket>) {}
+    pub fn audio_packet(&self, packet: Arc<AudioPacket>) {
+        self.thread.inbox.media(Media::Audio(packet));
+    }
 
     /// Makes a new peer connection and the offer for it.
-    pub async fn connect(&self, _id: ViewerId, _options: ConnectOptions) -> Result<Offer, Error> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// The number is in use, there are too many viewers, or the engine has stopped.
+    pub async fn connect(&self, id: ViewerId, options: ConnectOptions) -> Result<Offer, Error> {
+        self.ask(|reply| Command::Connect(id, options, reply)).await
     }
 
     /// Takes the viewer's answer (to a first offer or to an ICE restart).
-    pub async fn answer(&self, _id: ViewerId, _sdp: String) -> Result<(), Error> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// No such viewer, or the answer cannot be used; nobody else is affected.
+    pub async fn answer(&self, id: ViewerId, sdp: String) -> Result<(), Error> {
+        self.ask(|reply| Command::Answer(id, sdp, reply)).await
     }
 
     /// Takes an offer of the viewer and returns the answer.
-    pub async fn offer(&self, _id: ViewerId, _sdp: String) -> Result<String, Error> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// No such viewer, it is not connected yet, or the offer cannot be used.
+    pub async fn offer(&self, id: ViewerId, sdp: String) -> Result<String, Error> {
+        self.ask(|reply| Command::Offer(id, sdp, reply)).await
     }
 
     /// Makes an offer with new ICE credentials.
-    pub async fn restart_ice(&self, _id: ViewerId) -> Result<Offer, Error> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// No such viewer.
+    pub async fn restart_ice(&self, id: ViewerId) -> Result<Offer, Error> {
+        self.ask(|reply| Command::RestartIce(id, reply)).await
     }
 
     /// Adds a remote candidate (`candidate:…`); an empty one ends them.
-    pub async fn remote_candidate(&self, _id: ViewerId, _candidate: String) -> Result<(), Error> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// No such viewer, or it is not a candidate.
+    pub async fn remote_candidate(&self, id: ViewerId, candidate: String) -> Result<(), Error> {
+        self.ask(|reply| Command::RemoteCandidate(id, candidate, reply)).await
     }
 
     /// Changes what the viewer sees; answered by [`Event::Video`] when something changed.
-    pub fn set_video(&self, _id: ViewerId, _choice: VideoChoice) {}
-
-    /// Switches the viewer's sound.
-    pub fn set_audio(&self, _id: ViewerId, _disabled: bool) {}
-
-    /// Pauses or resumes all media of a viewer without closing it (private mode).
-    pub fn set_paused(&self, _id: ViewerId, _paused: bool) {}
-
-    /// Sends a message on the viewer's data channel; dropped when it is not open or its buffer is full.
-    pub fn send_data(&self, _id: ViewerId, _message: bytes::Bytes) {}
-
-    /// Sends a message to every open data channel but one.
-    pub fn broadcast_data(&self, _except: Option<ViewerId>, _message: bytes::Bytes) {}
-
-    /// Ends a viewer.
-    pub fn close(&self, _id: ViewerId) {}
-
-    /// Numbers of a viewer.
-    pub async fn stats(&self, _id: ViewerId) -> Result<ViewerStats, Error> {
-        unimplemented!()
+    pub fn set_video(&self, id: ViewerId, choice: VideoChoice) {
+        self.tell(Command::SetVideo(id, choice));
     }
 
-    /// Ends all viewers and the thread, and waits for it.
-    pub fn stop(&self) {}
+    /// Switches the viewer's sound.
+    pub fn set_audio(&self, id: ViewerId, disabled: bool) {
+        self.tell(Command::SetAudio(id, disabled));
+    }
+
+    /// Pauses or resumes all media of a viewer without closing it (private mode).
+    pub fn set_paused(&self, id: ViewerId, paused: bool) {
+        self.tell(Command::SetPaused(id, paused));
+    }
+
+    /// Sends a message on the viewer's data channel; dropped when it is not open, its buffer (1 MiB) is full, or the
+    /// message is longer than 64 KiB.
+    pub fn send_data(&self, id: ViewerId, message: bytes::Bytes) {
+        self.tell(Command::SendData(id, message));
+    }
+
+    /// Sends a message to every open data channel but one.
+    pub fn broadcast_data(&self, except: Option<ViewerId>, message: bytes::Bytes) {
+        self.tell(Command::BroadcastData(except, message));
+    }
+
+    /// Ends a viewer.
+    pub fn close(&self, id: ViewerId) {
+        self.tell(Command::Close(id));
+    }
+
+    /// Numbers of a viewer.
+    ///
+    /// # Errors
+    /// No such viewer.
+    pub async fn stats(&self, id: ViewerId) -> Result<ViewerStats, Error> {
+        self.ask(|reply| Command::Stats(id, reply)).await
+    }
+
+    /// Ends all viewers and the thread, and waits for it (not when called by the thread itself, from an event).
+    pub fn stop(&self) {
+        self.thread.stop();
+    }
+
+    fn tell(&self, command: Command) {
+        if !self.thread.inbox.command(command) {
+            tracing::warn!("the WebRTC engine is overloaded; a request is dropped");
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply));
+        answer.await.map_err(|_| Error::Stopped)?
+    }
 }
