@@ -151,6 +151,8 @@ fn codecs(config: &mut RtcConfig) {
     let codecs = config.codec_config();
     let opus = FormatParams { use_inband_fec: Some(true), stereo: Some(true), ..FormatParams::default() };
     codecs.add_config(Pt::from(111), None, Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2), opus);
+    // Else str0m would probe and pad on the sound's line as soon as the picture rests.
+    codecs.iter_mut().for_each(|params| params.set_fb_transport_cc(false));
     codecs.add_config(
         Pt::from(96),
         Some(Pt::from(97)),

@@ -13,7 +13,7 @@ use str0m::{
     bwe::{Bitrate, BweKind},
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
     channel::ChannelId,
-    media::{Direction, MediaTime},
+    media::{Direction, KeyframeRequestKind, MediaTime},
     net::{Protocol, Receive},
     rtp::{ExtensionValues, RtpWrite},
 };
@@ -44,6 +44,8 @@ const KEY_REQUEST_INTERVAL: Duration = Duration::from_millis(300);
 const KEY_REQUEST_REPEAT: Duration = Duration::from_secs(1);
 /// Interval of measurements for the choice of quality.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+/// Age of the last frame at which a PLI is taken for libwebrtc's inactivity timer.
+const IDLE_PLI: std::ops::Range<Duration> = Duration::from_millis(2500)..Duration::from_secs(9);
 /// Addresses remembered of one viewer.
 const MAX_REMOTES: usize = 8;
 /// Bytes per second towards viewers that are close or behind TCP: 400 Mbit/s, so that a burst fits their socket buffer.
@@ -113,7 +115,9 @@ pub(crate) struct Viewer {
     sequence: u64,
     audio_sequence: u64,
     last_time: Option<u32>,
-    last_media: Instant,
+    last_frame: Instant,
+    /// Highest sequence number that the viewer reported.
+    acknowledged: Option<u64>,
 
     pub(crate) adapter: Adapter,
     sampled: Instant,
@@ -171,7 +175,8 @@ impl Viewer {
             sequence: 0,
             audio_sequence: 0,
             last_time: None,
-            last_media: now,
+            last_frame: now,
+            acknowledged: None,
             adapter: Adapter::new(sdp::FIRST_ESTIMATE),
             sampled: now,
             sampled_bytes: 0,
@@ -376,7 +381,7 @@ impl Viewer {
         self.waiting_bytes += packets.bytes;
         self.waiting.push_back(Waiting { packets: Arc::clone(packets), next: 0, time, queued_at: world.now });
         self.rest(false);
-        self.last_media = world.now;
+        self.last_frame = world.now;
         true
     }
 
@@ -404,7 +409,6 @@ impl Viewer {
             .marker(packet.talk_spurt_start);
         stream.write_rtp(write);
         self.audio_sequence += 1;
-        self.last_media = world.now;
         true
     }
 
@@ -459,7 +463,7 @@ impl Viewer {
                 self.waiting.pop_front();
             }
         }
-        self.last_media = world.now;
+        self.last_frame = world.now;
         any
     }
 
@@ -470,6 +474,14 @@ impl Viewer {
         }
         let missing = (12_000.0 - self.tokens).max(0.0);
         Some(world.now + Duration::from_secs_f64(missing / self.rate()).max(Duration::from_micros(500)))
+    }
+
+    /// Whether a PLI only says that the picture stands still: libwebrtc sends one when no frame came for 3 s but some
+    /// packet within 5 s. Answered, it would cost a key frame every 3 s on a static page.
+    fn is_idle(&self, now: Instant) -> bool {
+        let still = now - self.last_frame;
+        let complete = self.acknowledged == Some(self.sequence.saturating_sub(1));
+        !self.need_key && self.next.is_none() && self.waiting.is_empty() && complete && IDLE_PLI.contains(&still)
     }
 
     fn want_key(&mut self, world: &World<'_>) {
@@ -576,7 +588,7 @@ impl Viewer {
         if self.connected {
             self.want_key(world);
             self.adapt(world);
-            if !self.resting && self.waiting.is_empty() && world.now - self.last_media >= REST_AFTER {
+            if !self.resting && self.waiting.is_empty() && world.now - self.last_frame >= REST_AFTER {
                 self.rest(true);
                 // The change is settled in the next round.
                 return Ok(world.now);
@@ -626,7 +638,7 @@ impl Viewer {
         match event {
             RtcEvent::Connected if !self.connected => {
                 self.connected = true;
-                self.last_media = world.now;
+                self.last_frame = world.now;
                 (world.events)(Event::Connected(self.id));
                 self.retarget(world);
             }
@@ -638,9 +650,11 @@ impl Viewer {
             RtcEvent::ChannelData(data) if data.id == self.channel => {
                 (world.events)(Event::Data(self.id, data.data));
             }
-            RtcEvent::KeyframeRequest(_) => {
+            RtcEvent::KeyframeRequest(request) => {
                 self.stats.plis += 1;
+                let idle = request.kind == KeyframeRequestKind::Pli && self.is_idle(world.now);
                 if let (Some(sources), Some(current)) = (world.sources, self.current)
+                    && !idle
                     && world.now - self.key_requested >= KEY_REQUEST_INTERVAL
                 {
                     self.key_requested = world.now;
@@ -653,6 +667,9 @@ impl Viewer {
             RtcEvent::PeerStats(stats) => self.loss = stats.egress_loss_fraction,
             RtcEvent::MediaEgressStats(stats) if stats.mid == self.lines.video => {
                 self.stats.nacks = stats.nacks;
+                if let Some(remote) = &stats.remote {
+                    self.acknowledged = Some(*remote.maximum_sequence_number);
+                }
                 self.round_trip = stats.rtt.or(self.round_trip);
             }
             RtcEvent::Closed => self.closing = true,

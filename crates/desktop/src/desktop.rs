@@ -1,0 +1,382 @@
+//! The desktop as its users see it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    Config, Cursor, Display, Error, Input, KeyboardMap, KeyboardModifiers, MAX_SIZE, MIN_SIZE, ProgramState, Size,
+    programs::{self, CommandLine},
+    supervisor::{Board, Msg, Sink, Supervisor},
+    x::{
+        Link, Worker,
+        clipboard::{self, Clipboard, Commands, What},
+        control::Control,
+        cursor::Cursors,
+        input::{Injector, Queue},
+        watch::{Seen, Watch},
+    },
+};
+
+/// How long a request to the X server or a helper program may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Most bytes of text and HTML that the clipboard takes.
+const MAX_CLIPBOARD: usize = 16 * 1024 * 1024;
+
+/// Sizes offered in a menu, largest first.
+const SIZES: [(u16, u16); 13] = [
+    (3840, 2160),
+    (2560, 1440),
+    (1920, 1200),
+    (1920, 1080),
+    (1680, 1050),
+    (1600, 900),
+    (1440, 900),
+    (1366, 768),
+    (1280, 800),
+    (1280, 720),
+    (1024, 768),
+    (960, 720),
+    (800, 600),
+];
+
+/// A running desktop. Dropping it ends every program on it.
+pub struct Desktop {
+    link: Arc<Link>,
+    seen: Arc<Seen>,
+    queue: Arc<Queue>,
+    commands: Arc<Commands>,
+    control: Arc<Control>,
+    supervisor: mpsc::Sender<Msg>,
+    board: Board,
+    /// Threads with connections to the display: pointer and screen, input, clipboard.
+    watch: Option<Worker>,
+    injector: Option<Worker>,
+    clipboard: Option<Worker>,
+    xauthority: Option<PathBuf>,
+    sound_fifo: Option<PathBuf>,
+    rfb_socket: Option<PathBuf>,
+    downloads: PathBuf,
+}
+
+impl std::fmt::Debug for Desktop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desktop").field("display", &self.display()).finish_non_exhaustive()
+    }
+}
+
+impl Desktop {
+    /// Starts the display and everything on it; returns when the X server, the window manager and the sound device are
+    /// ready and the app has been started. `events` is called from the desktop's threads and must not block.
+    ///
+    /// # Errors
+    /// Something is missing, or does not start; nothing is left running then.
+    pub async fn start(config: Config, events: Arc<dyn Fn(crate::Event) + Send + Sync>) -> Result<Self, Error> {
+        if let Display::Own(size) = &config.display {
+            check_size(*size)?;
+        }
+        tokio::task::spawn_blocking(move || Self::start_blocking(&config, &events))
+            .await
+            .unwrap_or_else(|e| Err(std::io::Error::other(e).into()))
+    }
+
+    /// A dropped supervisor or desktop ends what was started so far.
+    fn start_blocking(config: &Config, events: &Sink) -> Result<Self, Error> {
+        let mut supervisor = Supervisor::new(config, Arc::clone(events))?;
+        let link = supervisor.start_display(&config.display)?;
+        let (seen, queue, commands) = (Arc::<Seen>::default(), Arc::<Queue>::default(), Arc::<Commands>::default());
+        let control = Arc::new(Control::new(Arc::clone(&link))?);
+        seen.set_size(control.size()?);
+        let restoring = Arc::clone(&control);
+        supervisor.when_display_is_back(move || restoring.restore());
+        let mut desktop = Self {
+            control,
+            supervisor: supervisor.sender(),
+            board: supervisor.board(),
+            watch: None,
+            injector: None,
+            clipboard: None,
+            xauthority: supervisor.xauthority().map(Path::to_path_buf),
+            sound_fifo: config.sound.then(|| supervisor.dir.sound_fifo()),
+            rfb_socket: matches!(config.display, Display::Own(_)).then(|| supervisor.dir.rfb_socket()),
+            downloads: supervisor.dir.downloads(),
+            link,
+            seen,
+            queue,
+            commands,
+        };
+        desktop.start_workers(events)?;
+        supervisor.start_programs(config)?;
+        std::thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
+        Ok(desktop)
+    }
+
+    fn start_workers(&mut self, events: &Sink) -> Result<(), Error> {
+        let failed = |e: crate::x::XError| Error::Display { display: self.link.display().into(), reason: e.to_string() };
+        let watch = Watch {
+            seen: Arc::clone(&self.seen),
+            events: Arc::clone(events),
+            supervisor: self.supervisor.clone(),
+            cursors: Cursors::default(),
+        };
+        let injector = Injector::new(Arc::clone(&self.queue), Arc::clone(&self.seen));
+        let clipboard = Clipboard { commands: Arc::clone(&self.commands), events: Arc::clone(events) };
+        self.watch = Some(Worker::start("x-watch", &self.link, watch).map_err(failed)?);
+        self.injector = Some(Worker::start("x-input", &self.link, injector).map_err(failed)?);
+        self.clipboard = Some(Worker::start("x-clipboard", &self.link, clipboard).map_err(failed)?);
+        Ok(())
+    }
+
+    /// X display name, such as `:5`.
+    pub fn display(&self) -> &str {
+        self.link.display()
+    }
+
+    /// Cookie file of the display, if it needs one.
+    pub fn xauthority(&self) -> Option<&Path> {
+        self.xauthority.as_deref()
+    }
+
+    /// FIFO with the desktop's sound (48 kHz, stereo, s16le), when there is sound.
+    pub fn sound_fifo(&self) -> Option<&Path> {
+        self.sound_fifo.as_deref()
+    }
+
+    /// Unix socket of the X server's own RFB server (Xvnc), when the display is our own.
+    pub fn rfb_socket(&self) -> Option<&Path> {
+        self.rfb_socket.as_deref()
+    }
+
+    /// Folder for downloads and uploads. The programs can place links in it: open what is in it without following them.
+    pub fn downloads(&self) -> &Path {
+        &self.downloads
+    }
+
+    /// Queues input; injected in order, at once, never lost.
+    pub fn input(&self, input: Input) {
+        self.queue.push(input);
+        if let Some(injector) = &self.injector {
+            injector.waker().wake();
+        }
+    }
+
+    /// Current screen size.
+    pub fn size(&self) -> Size {
+        self.seen.size()
+    }
+
+    /// Changes the screen size, in pixels from [`MIN_SIZE`] to [`MAX_SIZE`], exactly as asked, and the scale in per cent (100–400)
+    /// that toolkits should draw at. Returns the size in effect.
+    ///
+    /// # Errors
+    /// The values are out of range, or the display cannot change its size.
+    pub async fn resize(&self, size: Size, scale_percent: u16) -> Result<Size, Error> {
+        check_size(size)?;
+        if !(100..=400).contains(&scale_percent) {
+            return Err(Error::Invalid(format!("scale {scale_percent} % is not within 100–400 %")));
+        }
+        self.ask(move |control| control.resize(size, scale_percent)).await
+    }
+
+    /// Sizes to offer in a menu: common ones and the current one, largest first.
+    pub fn sizes(&self) -> Vec<Size> {
+        let mut sizes: Vec<Size> = SIZES.map(|(width, height)| Size { width, height }).into();
+        let current = self.size();
+        if !sizes.contains(&current) {
+            sizes.push(current);
+        }
+        sizes.sort_by_key(|size| std::cmp::Reverse(u32::from(size.width) * u32::from(size.height)));
+        sizes
+    }
+
+    /// The screen as JPEG, quality 1–100.
+    ///
+    /// # Errors
+    /// The display does not answer.
+    pub async fn screenshot_jpeg(&self, quality: u8) -> Result<Vec<u8>, Error> {
+        let quality = quality.clamp(1, 100);
+        self.ask(move |control| {
+            let (size, pixels) = control.picture()?;
+            let mut jpeg = Vec::new();
+            jpeg_encoder::Encoder::new(&mut jpeg, quality)
+                .encode(&pixels, size.width, size.height, jpeg_encoder::ColorType::Bgra)
+                .map_err(|e| std::io::Error::other(e.to_string()))?;
+            Ok(jpeg)
+        })
+        .await
+    }
+
+    /// The pointer's image now.
+    pub fn cursor(&self) -> Option<Arc<Cursor>> {
+        self.seen.cursor()
+    }
+
+    /// Text in the clipboard; empty when there is none. At most 16 MiB.
+    ///
+    /// # Errors
+    /// The program that owns the clipboard does not answer, or it holds more.
+    pub async fn clipboard_text(&self) -> Result<String, Error> {
+        Ok(text(self.read(What::Text).await?))
+    }
+
+    /// HTML in the clipboard; empty when there is none. At most 16 MiB.
+    ///
+    /// # Errors
+    /// The program that owns the clipboard does not answer, or it holds more.
+    pub async fn clipboard_html(&self) -> Result<String, Error> {
+        Ok(text(self.read(What::Html).await?))
+    }
+
+    /// Picture in the clipboard as PNG, when there is one. At most 64 MiB.
+    ///
+    /// # Errors
+    /// The program that owns the clipboard does not answer, or it holds more.
+    pub async fn clipboard_png(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.read(What::Png).await
+    }
+
+    /// Owns the clipboard with text, HTML, or both; empties it with neither.
+    ///
+    /// # Errors
+    /// It is more than 16 MiB, or the display does not answer.
+    pub async fn set_clipboard(&self, text: Option<String>, html: Option<String>) -> Result<(), Error> {
+        if [&text, &html].into_iter().flatten().any(|content| content.len() > MAX_CLIPBOARD) {
+            return Err(Error::Invalid("the clipboard takes at most 16 MiB".into()));
+        }
+        let (done, answer) = oneshot::channel();
+        self.command(clipboard::Command::Set { text, html, done });
+        self.answer(answer).await
+    }
+
+    /// Keyboard layout in effect.
+    ///
+    /// # Errors
+    /// The display does not answer.
+    pub async fn keyboard_map(&self) -> Result<KeyboardMap, Error> {
+        self.ask(Control::keyboard_map).await
+    }
+
+    /// Changes the keyboard layout (`setxkbmap`).
+    ///
+    /// # Errors
+    /// There is no such layout, or `setxkbmap` is not installed.
+    pub async fn set_keyboard_map(&self, map: KeyboardMap) -> Result<(), Error> {
+        let name = |name: &str| {
+            name.len() <= 64 && !name.starts_with('-') && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-,()".contains(c))
+        };
+        if map.layout.is_empty() || !name(&map.layout) || !name(&map.variant) {
+            return Err(Error::Invalid(format!("no such keyboard layout: {:?} {:?}", map.layout, map.variant)));
+        }
+        let program = programs::find("setxkbmap".as_ref(), "x11-xkb-utils")?;
+        let line = CommandLine::new(program, ["-layout", &map.layout, "-variant", &map.variant]);
+        let (done, answer) = oneshot::channel();
+        let _ = self.supervisor.send(Msg::Run(line, done));
+        self.answer(answer)
+            .await?
+            .map_err(|reason| Error::Invalid(format!("keyboard layout {} {}: {reason}", map.layout, map.variant)))
+    }
+
+    /// Modifiers in effect.
+    ///
+    /// # Errors
+    /// The display does not answer.
+    pub async fn keyboard_modifiers(&self) -> Result<KeyboardModifiers, Error> {
+        self.ask(Control::modifiers).await
+    }
+
+    /// Locks or unlocks modifiers.
+    ///
+    /// # Errors
+    /// The display does not answer.
+    pub async fn set_keyboard_modifiers(&self, modifiers: KeyboardModifiers) -> Result<(), Error> {
+        self.ask(move |control| control.set_modifiers(modifiers)).await
+    }
+
+    /// State of every supervised program.
+    pub fn programs(&self) -> Vec<(&'static str, ProgramState, String)> {
+        self.board.lock().clone()
+    }
+
+    /// Ends the app, the desktop and the X server, and removes what is throwaway; returns when all are gone.
+    pub async fn stop(mut self) {
+        let (done, answer) = oneshot::channel();
+        // Without a supervisor, everything has ended already.
+        if self.supervisor.send(Msg::Stop(Some(done))).is_ok() {
+            let _ = answer.await;
+        }
+        self.link.close();
+        let workers: Vec<Worker> =
+            [self.watch.take(), self.injector.take(), self.clipboard.take()].into_iter().flatten().collect();
+        let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::join));
+        // A display of somebody else's that is stuck keeps its threads.
+        let _ = tokio::time::timeout(PATIENCE, joined).await;
+    }
+
+    /// Asks the display something, off the caller's thread.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Control) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let control = Arc::clone(&self.control);
+        match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(move || question(&control))).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(e)) => Err(std::io::Error::other(e).into()),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    async fn read(&self, what: What) -> Result<Option<Vec<u8>>, Error> {
+        let (done, answer) = oneshot::channel();
+        self.command(clipboard::Command::Read(what, done));
+        self.answer(answer).await?.map_err(Error::Invalid)
+    }
+
+    fn command(&self, command: clipboard::Command) {
+        self.commands.push(command);
+        if let Some(clipboard) = &self.clipboard {
+            clipboard.waker().wake();
+        }
+    }
+
+    async fn answer<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, Error> {
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(self.silent()),
+        }
+    }
+
+    fn silent(&self) -> Error {
+        Error::Display { display: self.display().into(), reason: "it does not answer".into() }
+    }
+}
+
+impl Drop for Desktop {
+    fn drop(&mut self) {
+        let _ = self.supervisor.send(Msg::Stop(None));
+        self.link.close();
+        for worker in [&self.watch, &self.injector, &self.clipboard].into_iter().flatten() {
+            worker.waker().wake();
+        }
+    }
+}
+
+fn text(data: Option<Vec<u8>>) -> String {
+    data.map(|data| String::from_utf8_lossy(&data).into_owned()).unwrap_or_default()
+}
+
+fn check_size(size: Size) -> Result<(), Error> {
+    let fits = (MIN_SIZE.width..=MAX_SIZE.width).contains(&size.width)
+        && (MIN_SIZE.height..=MAX_SIZE.height).contains(&size.height);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "screen size {}x{} is not within {}x{} and {}x{}",
+        size.width, size.height, MIN_SIZE.width, MIN_SIZE.height, MAX_SIZE.width, MAX_SIZE.height
+    )))
+}

@@ -1,0 +1,19 @@
+//! The keeper: a small process that is the parent (sub-reaper) of every program of a desktop and ends them all when
+//! our process is gone, however it went.
+//!
+//! It talks over one `SOCK_SEQPACKET` socket, its standard input: a JSON message a packet, descriptors attached. End of
+//! file on it means that our process is gone: the keeper then kills every descendant, removes what it was told to
+//! remove, and exits.
+
+mod client;
+mod serve;
+mod wire;
+
+pub(crate) use client::Keeper;
+pub(crate) use serve::remove_display;
+pub(crate) use wire::{FromKeeper, Spawn, ToKeeper};
+
+/// Runs the keeper; `glasshouse keeper` is this.
+pub fn main() -> std::process::ExitCode {
+    serve::main()
+}

@@ -1,0 +1,270 @@
+//! The first start, step by step, and the start of each program.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    io::{BufRead as _, Read as _},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::Instant,
+};
+
+use super::{Board, Kind, Msg, READY_WITHIN, Sink, Supervisor, program::Program};
+use crate::{
+    App, Config, Display, Error, ProgramState, Size,
+    keeper::{Keeper, ToKeeper},
+    programs::{self, CommandLine, sound, window_manager, x_server},
+    session::SessionDir,
+    user::User,
+    x::Link,
+};
+
+/// An X server of our own, as it is started each time.
+pub(super) struct OwnDisplay {
+    pub(super) number: u16,
+    size: Size,
+}
+
+/// How many display numbers to try when others are faster.
+const MAX_NUMBERS: usize = 50;
+
+impl Supervisor {
+    /// Makes the session's directory and starts its keeper; nothing runs on the desktop yet.
+    pub(crate) fn new(config: &Config, events: Sink) -> Result<Self, Error> {
+        let (user, lock) = User::claim()?.unzip();
+        let dir = SessionDir::create(user)?;
+        let (tx, rx) = mpsc::channel();
+        let to_us = tx.clone();
+        let keeper = Keeper::start(&config.keeper, move |message| {
+            let _ = to_us.send(Msg::Keeper(message));
+        })
+        .inspect_err(|_| {
+            let _ = std::fs::remove_dir_all(dir.root());
+        })?;
+        let locks: Vec<_> = lock.iter().map(AsFd::as_fd).collect();
+        keeper.send(&ToKeeper::Remove(dir.root().to_path_buf()), &[])?;
+        keeper.send(&ToKeeper::Hold, &locks)?;
+        let mut supervisor = Self {
+            app: config.app.clone(),
+            on_exit: config.on_exit,
+            profile: config.profile.clone(),
+            given_environment: config.environment.clone(),
+            sound: config.sound,
+            dir,
+            keeper: Some(keeper),
+            _user_lock: lock,
+            link: None,
+            display: None,
+            xauthority: None,
+            tx,
+            rx,
+            programs: Vec::new(),
+            commands: HashMap::new(),
+            next_id: 0,
+            starting: Some(Ok(())),
+            ended: None,
+            board: Board::default(),
+            events,
+            restore: None,
+        };
+        if let Some(profile) = config.profile.clone() {
+            supervisor.take_profile(&profile)?;
+        }
+        // What is missing is said before anything is started.
+        programs::app(&config.app, None, &supervisor.dir)?;
+        Ok(supervisor)
+    }
+
+    fn take_profile(&mut self, profile: &Path) -> Result<(), Error> {
+        let profile = std::path::absolute(profile)?;
+        let in_profile = |e: std::io::Error| {
+            Error::Invalid(format!("profile {}: {e}: name a folder that the desktop may use", profile.display()))
+        };
+        self.dir.adopt_profile(&profile).map_err(in_profile)?;
+        let folder = OwnedFd::from(std::fs::File::open(&profile).map_err(in_profile)?);
+        if rustix::fs::flock(&folder, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(Error::Invalid(format!("profile {} is in use by another session", profile.display())));
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.send(&ToKeeper::Hold, &[folder.as_fd()])?;
+        }
+        crate::user::run_as(self.dir.user(), || std::fs::read_dir(&profile).map(drop)).map_err(in_profile)?;
+        self.profile = Some(profile);
+        Ok(())
+    }
+
+    /// Brings the display up, or takes the one that is there.
+    pub(crate) fn start_display(&mut self, display: &Display) -> Result<Arc<Link>, Error> {
+        let link = match display {
+            Display::Own(size) => self.start_own_display(*size)?,
+            Display::Existing(name) => {
+                let link = Arc::new(Link::existing(name));
+                link.connect().map_err(|e| Error::Display { display: name.clone(), reason: e.to_string() })?;
+                self.xauthority = self.copy_cookie(name)?;
+                link
+            }
+        };
+        self.link = Some(Arc::clone(&link));
+        Ok(link)
+    }
+
+    fn start_own_display(&mut self, size: Size) -> Result<Arc<Link>, Error> {
+        x_server::make_socket_folder()?;
+        let mut cookie = [0_u8; 16];
+        getrandom::fill(&mut cookie).map_err(|e| std::io::Error::other(e.to_string()))?;
+        let content = x_server::xauthority(b"MIT-MAGIC-COOKIE-1", &cookie);
+        self.xauthority = Some(self.dir.publish("Xauthority", &content)?);
+        self.programs.push(Program::new(Kind::XServer, "X server".into()));
+        let mut taken = None;
+        for number in x_server::free_numbers().take(MAX_NUMBERS) {
+            let Some(lock) = x_server::lock_number(number) else { continue };
+            self.display = Some(OwnDisplay { number, size });
+            self.link = Some(Arc::new(Link::own(number, cookie)));
+            self.starting = Some(Ok(()));
+            if let Some(keeper) = &self.keeper {
+                keeper.send(&ToKeeper::Hold, &[lock.as_fd()])?;
+                keeper.send(&ToKeeper::RemoveDisplay(number), &[])?;
+            }
+            self.spawn(Kind::XServer)?;
+            match self.until_running(Kind::XServer) {
+                Ok(()) => {
+                    let link = self.link.clone();
+                    return link.ok_or_else(|| Error::Invalid("the display is gone".into()));
+                }
+                Err(Error::Start { program, reason }) if x_server::number_was_taken(&reason) => {
+                    taken = Some(Error::Start { program, reason });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(taken.unwrap_or_else(|| Error::Invalid("no free display number: remove old /tmp/.X*-lock files".into())))
+    }
+
+    /// Makes the cookie of somebody else's display readable for the desktop's programs.
+    fn copy_cookie(&self, display: &str) -> Result<Option<PathBuf>, Error> {
+        use x11rb::reexports::x11rb_protocol::{parse_display::parse_display, xauth};
+        let Ok(parsed) = parse_display(Some(display)) else { return Ok(None) };
+        let host = rustix::system::uname().nodename().to_bytes().to_vec();
+        let Ok(Some((name, data))) = xauth::get_auth(xauth::Family::LOCAL, &host, parsed.display) else {
+            return Ok(None);
+        };
+        Ok(Some(self.dir.publish("Xauthority", &x_server::xauthority(&name, &data))?))
+    }
+
+    /// Starts the window manager, sound and the app, and waits until they are ready.
+    pub(crate) fn start_programs(&mut self, config: &Config) -> Result<(), Error> {
+        if config.window_manager && matches!(config.display, Display::Own(_)) {
+            self.programs.push(Program::new(Kind::WindowManager, "window manager".into()));
+            self.spawn(Kind::WindowManager)?;
+        }
+        if config.sound {
+            self.dir.make_sound_fifo()?;
+            self.programs.push(Program::new(Kind::Sound, "sound server".into()));
+            self.spawn(Kind::Sound)?;
+        }
+        for kind in [Kind::WindowManager, Kind::Sound] {
+            self.until_running(kind)?;
+        }
+        if !matches!(config.app, App::None) {
+            self.programs.push(Program::new(Kind::App, label(&config.app)));
+            self.spawn(Kind::App)?;
+            self.until_running(Kind::App)?;
+        }
+        Ok(())
+    }
+
+    fn until_running(&mut self, kind: Kind) -> Result<(), Error> {
+        loop {
+            if let Some(Err(_)) = &self.starting
+                && let Some(failed) = self.starting.replace(Ok(()))
+            {
+                return failed;
+            }
+            if let Some(why) = self.ended.take() {
+                return Err(Error::Start { program: kind.name().into(), reason: why });
+            }
+            match self.state(kind) {
+                None | Some(ProgramState::Running) => return Ok(()),
+                Some(_) => {}
+            }
+            if let Some(message) = self.next(self.next_timer()) {
+                self.handle(message);
+            }
+            self.tick();
+        }
+    }
+
+    /// Starts a program and what observes that it is ready.
+    pub(super) fn spawn(&mut self, kind: Kind) -> Result<(), Error> {
+        let id = self.id();
+        let Some(program) = self.program(kind) else { return Ok(()) };
+        program.waiting = false;
+        program.due = None;
+        let log = program.log.clone();
+        let Some((line, extra)) = self.prepare(kind, id)? else { return Ok(()) };
+        self.launch(id, line, &log, kind.name(), extra)?;
+        let now = Instant::now();
+        if let Some(program) = self.program(kind) {
+            program.id = Some(id);
+            program.started = now;
+            program.due = Some(now + READY_WITHIN);
+            let detail = format!("{} is starting", program.label);
+            self.set_state(kind, ProgramState::Starting, detail);
+        }
+        if kind == Kind::Sound {
+            let (socket, tx) = (self.dir.sound_socket(), self.tx.clone());
+            std::thread::Builder::new().name("sound-ready".into()).spawn(move || {
+                if sound::wait_ready(&socket, now + READY_WITHIN) {
+                    let _ = tx.send(Msg::Ready(id));
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The command line of a program, and a descriptor that it is to get.
+    #[allow(clippy::type_complexity)]
+    fn prepare(&self, kind: Kind, id: u32) -> Result<Option<(CommandLine, Option<(OwnedFd, i32)>)>, Error> {
+        Ok(match kind {
+            Kind::XServer => {
+                let (Some(display), Some(xauthority)) = (&self.display, &self.xauthority) else { return Ok(None) };
+                self.dir.open_rfb_folder(true)?;
+                let _ = std::fs::remove_file(self.dir.rfb_socket());
+                let line = x_server::command(display.number, display.size, &self.dir, xauthority)?;
+                let report = self.x_ready(id)?;
+                Some((line, Some((report, x_server::READY_FD))))
+            }
+            Kind::WindowManager => Some((window_manager::command(&self.dir)?, None)),
+            Kind::Sound => Some((sound::command(&self.dir)?, None)),
+            Kind::App => programs::app(&self.app, self.profile.as_deref(), &self.dir)?.map(|line| (line, None)),
+        })
+    }
+
+    /// A descriptor on which the X server writes its number when it is ready.
+    fn x_ready(&self, id: u32) -> Result<OwnedFd, Error> {
+        let (read, write) = std::io::pipe()?;
+        let tx = self.tx.clone();
+        std::thread::Builder::new().name("x-ready".into()).spawn(move || {
+            // Ends when the server has written its number and a line end, by two writes, or with the server.
+            let mut number = Vec::new();
+            let done = std::io::BufReader::new(read.take(64)).read_until(b'\n', &mut number);
+            if done.is_ok() && number.ends_with(b"\n") {
+                let _ = tx.send(Msg::Ready(id));
+            }
+        })?;
+        Ok(write.into())
+    }
+}
+
+fn label(app: &App) -> String {
+    match app {
+        App::None => "nothing".into(),
+        App::Chromium { .. } => "chromium".into(),
+        App::Firefox { .. } => "firefox".into(),
+        App::Command(line) => {
+            let program = line.first().map_or(OsStr::new(""), |program| program);
+            Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned()
+        }
+    }
+}

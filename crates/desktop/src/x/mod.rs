@@ -1,0 +1,15 @@
+//! Our own connections to the X server.
+
+pub(crate) mod clipboard;
+pub(crate) mod control;
+pub(crate) mod cursor;
+pub(crate) mod input;
+pub(crate) mod keymap;
+mod link;
+pub(crate) mod screen;
+pub(crate) mod watch;
+mod worker;
+mod xsettings;
+
+pub(crate) use link::{Link, Waker, X, XError};
+pub(crate) use worker::Worker;
