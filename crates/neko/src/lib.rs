@@ -1,12 +1,57 @@
 //! neko v3 on the wire: REST, `/api/ws` and the binary data channel, and our own events beside them.
+//!
+//! [`Server`] ties the room (a state machine, `glasshouse-room`) to a desktop and a WebRTC engine. Everything that
+//! happens goes through one short lock, [`core::Inner::with`], and nothing waits inside of it; clients have bounded queues.
 
-use std::{net::SocketAddr, sync::Arc};
+#![forbid(unsafe_code)]
+
+mod auth;
+mod background;
+mod core;
+pub mod events;
+mod guard;
+mod input;
+mod json;
+mod links;
+mod member;
+mod metrics;
+mod outbox;
+pub mod payload;
+mod rest;
+pub mod seam;
+mod secret;
+mod signal;
+mod wire;
+mod ws;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use glasshouse_desktop::Desktop;
+use glasshouse_media::Video;
+use glasshouse_room::Room;
 use glasshouse_webrtc::Engine;
+use parking_lot::Mutex;
+
+pub use signal::{SelectorKind, StreamSelector, VideoRequest};
+pub use wire::ScreenSize;
+
+use crate::{
+    auth::Auth,
+    core::{Inner, State},
+    seam::{Desk, Media},
+};
+
+/// How long a token of [`Server::one_time_admin_token`] is good.
+const ADMIN_TOKEN_LIFETIME: Duration = Duration::from_secs(600);
+/// How long a shutdown waits for clients to hear of it.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How people log in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Provider {
     /// Any name with the user's or the admin's password.
     Multiuser {
@@ -20,7 +65,7 @@ pub enum Provider {
 }
 
 /// Settings of the neko front.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// How people log in.
     pub provider: Provider,
@@ -40,32 +85,91 @@ pub struct Config {
 
 /// The room of one session on the wire; owns the room's state and the tasks of its members.
 #[derive(Clone)]
-pub struct Server {}
+pub struct Server {
+    pub(crate) inner: Arc<Inner>,
+}
 
 impl Server {
-    /// Makes the room of a desktop. Feed it the desktop's and the engine's events.
-    pub fn new(_config: Config, _desktop: Arc<Desktop>, _engine: Engine) -> Self {
-        unimplemented!()
+    /// Makes the room of a desktop. Feed it the desktop's and the engine's events. To be called within a tokio runtime.
+    pub fn new(config: Config, desktop: Arc<Desktop>, engine: Engine) -> Self {
+        Self::with_parts(config, desktop, Arc::new(engine))
     }
 
-    /// Makes a one-time token that logs in as admin; valid once, for ten minutes.
+    /// Like [`Server::new`], with anything that acts like a desktop and an engine.
+    pub fn with_parts(mut config: Config, desk: Arc<dyn Desk>, media: Arc<dyn Media>) -> Self {
+        let runtime = tokio::runtime::Handle::current();
+        let room = Room::new(config.settings.clone(), core::now());
+        let auth = Auth::new(&config.provider, config.api_token.as_deref());
+        // Only hashes of secrets are kept.
+        config.provider = Provider::NoAuth;
+        config.api_token = None;
+        let inner = Arc::new(Inner {
+            state: Mutex::new(State::new(room, desk.size())),
+            auth: Mutex::new(auth),
+            config,
+            desk,
+            media,
+            metrics: metrics::Metrics::default(),
+            wake: Arc::default(),
+            clipboard: Arc::default(),
+            runtime,
+            video: OnceLock::new(),
+            cast: tokio::sync::Mutex::new(None),
+            kept_picture: Arc::default(),
+            connection_ended: tokio::sync::Notify::new(),
+            running: Default::default(),
+            tasks: Mutex::default(),
+        });
+        let weak = || Arc::downgrade(&inner);
+        let tasks = [
+            inner.runtime.spawn(background::deadlines(weak(), inner.wake.clone())).abort_handle(),
+            inner.runtime.spawn(background::clipboard(weak(), inner.clipboard.clone())).abort_handle(),
+            inner.runtime.spawn(background::statistics(weak())).abort_handle(),
+        ];
+        inner.tasks.lock().extend(tasks);
+        Self { inner }
+    }
+
+    /// Names the video whose counters statistics and metrics show; called at most once.
+    pub fn attach_video(&self, video: Arc<Video>) {
+        // A second one would be a mistake of the caller that costs nothing.
+        let _ = self.inner.video.set(video);
+    }
+
+    /// Makes a one-time token that logs in as admin; valid once, for ten minutes. Empty when a thousand links are open.
     pub fn one_time_admin_token(&self) -> String {
-        unimplemented!()
+        self.inner.auth.lock().links.create(true, ADMIN_TOKEN_LIFETIME, 1, Instant::now()).unwrap_or_default()
     }
 
-    /// What happened on the desktop. Never blocks.
-    pub fn desktop_event(&self, _event: glasshouse_desktop::Event) {}
-
-    /// What happened to a viewer. Never blocks.
-    pub fn viewer_event(&self, _event: glasshouse_webrtc::Event) {}
-
-    /// Routes under `/api`, `/health`, `/healthz`, `/metrics`. To be served with `into_make_service_with_connect_info::<Peer>()`.
+    /// Routes under `/api`, `/health`, `/healthz`, `/metrics`. A request needs a `ConnectInfo<Peer>` extension.
     pub fn router(&self) -> axum::Router {
-        unimplemented!()
+        rest::router(self)
     }
 
-    /// Tells every member that the server goes (`connection shutdown`) and closes their sockets.
-    pub async fn shutdown(&self) {}
+    /// Tells every member that the server goes (`connection shutdown`) and closes their sockets; waits up to 3 s for it.
+    pub async fn shutdown(&self) {
+        let inner = &*self.inner;
+        inner.with(|state, _| {
+            state.is_shut = true;
+            for (_, connection) in state.connections.drain() {
+                // When even this does not fit, the task ends without a word.
+                let _ = connection.outbox.close("connection shutdown", connection.alive);
+            }
+        });
+        let all_ended = async {
+            loop {
+                let ended = inner.connection_ended.notified();
+                tokio::pin!(ended);
+                ended.as_mut().enable();
+                if inner.running.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        // A client that does not read must not hold us up.
+        let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, all_ended).await;
+    }
 }
 
 /// Addresses of a connection, for candidates and logs.
