@@ -4,12 +4,22 @@
 //! hands finished frames to a sink.
 
 pub mod audio;
+mod capture;
+mod codec;
 mod framer;
+mod master;
+mod picture;
 mod pool;
+mod refine;
+mod rendition;
+mod screen;
+mod shm;
+mod tiles;
 pub mod video;
+mod xconnect;
 
 pub use audio::{Audio, AudioConfig, AudioPacket};
-pub use video::{Quality, Rendition, RenditionStats, Video, VideoCodec, VideoConfig, VideoFrame};
+pub use video::{CaptureStats, FrameData, Picture, Quality, Rendition, RenditionStats, Video, VideoCodec, VideoConfig, VideoFrame};
 
 /// Codec for viewers that leave the choice to us.
 pub const DEFAULT_CODEC: VideoCodec = VideoCodec::Vp8;

@@ -1,8 +1,23 @@
 //! Video: capture on change, convert once, encode once per rendition.
 
-use std::{path::PathBuf, sync::Arc, time::{Duration, Instant}};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
-use crate::Error;
+use parking_lot::Mutex;
+
+pub use crate::{master::CaptureStats, picture::Picture, pool::FrameData};
+use crate::{
+    Error,
+    capture::{Capture, Target},
+    master::{Counters, Shared, Slot, State},
+    rendition::{Inspector, Profile, Sink, Worker},
+    screen::Screen,
+    tiles::TileMap,
+};
 
 /// A video codec that this crate can encode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +28,17 @@ pub enum VideoCodec {
     Vp9,
     /// H.264 constrained baseline, Annex B byte stream.
     H264,
+}
+
+impl VideoCodec {
+    /// Its name as people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vp8 => "VP8",
+            Self::Vp9 => "VP9",
+            Self::H264 => "H.264",
+        }
+    }
 }
 
 /// How good a rendition is; the frame size is the same for all.
@@ -56,9 +82,6 @@ pub struct VideoFrame {
     pub data: FrameData,
 }
 
-/// Bytes of a frame.
-pub type FrameData = Vec<u8>;
-
 /// What to capture.
 #[derive(Debug, Clone)]
 pub struct VideoConfig {
@@ -83,6 +106,8 @@ pub struct RenditionStats {
     pub frames: u64,
     /// Key frames among them.
     pub key_frames: u64,
+    /// Frames among them that only sharpened what held still.
+    pub refinements: u64,
     /// Bytes encoded.
     pub bytes: u64,
     /// Total time spent in the encoder.
@@ -92,7 +117,15 @@ pub struct RenditionStats {
 }
 
 /// The video of one display. Dropping it stops its threads.
-pub struct Video {}
+pub struct Video {
+    shared: Arc<Shared>,
+    config: VideoConfig,
+    sink: Sink,
+    inspector: Option<Inspector>,
+    capture: Option<JoinHandle<()>>,
+    /// Encoder threads, among them some that are about to end.
+    encoders: Mutex<Vec<JoinHandle<()>>>,
+}
 
 impl Video {
     /// Opens the display and starts capturing as soon as a rendition is acquired.
@@ -102,25 +135,151 @@ impl Video {
     ///
     /// # Errors
     /// The display cannot be opened, or lacks DAMAGE, MIT-SHM or XFIXES.
-    pub fn start(_config: VideoConfig, _sink: Arc<dyn Fn(Arc<VideoFrame>) + Send + Sync>) -> Result<Self, Error> {
-        unimplemented!()
+    pub fn start(config: VideoConfig, sink: Arc<dyn Fn(Arc<VideoFrame>) + Send + Sync>) -> Result<Self, Error> {
+        Self::start_inner(config, sink, None)
+    }
+
+    /// As [`Video::start`]; `inspector` sees every frame with the picture that it was made from, on the encoder's thread.
+    /// For measuring quality.
+    ///
+    /// # Errors
+    /// As [`Video::start`].
+    pub fn start_inspected(
+        config: VideoConfig,
+        sink: Arc<dyn Fn(Arc<VideoFrame>) + Send + Sync>,
+        inspector: Arc<dyn Fn(&VideoFrame, &Picture) + Send + Sync>,
+    ) -> Result<Self, Error> {
+        Self::start_inner(config, sink, Some(inspector))
+    }
+
+    fn start_inner(config: VideoConfig, sink: Sink, inspector: Option<Inspector>) -> Result<Self, Error> {
+        let screen = Screen::open(&config.display, config.xauthority.as_deref())?;
+        let shared = Arc::new(Shared::new(State::default())?);
+        let target = Target { display: config.display.clone(), xauthority: config.xauthority.clone() };
+        let capture = Capture::new(shared.clone(), target);
+        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || capture.run(screen))?;
+        Ok(Self { shared, config, sink, inspector, capture: Some(thread), encoders: Mutex::default() })
     }
 
     /// Counts one more holder of a rendition, starts its encoder with the first, and asks for a key frame.
     /// Joins within a short window share one key frame.
-    pub fn acquire(&self, _rendition: Rendition) {}
+    pub fn acquire(&self, rendition: Rendition) {
+        let mut state = self.shared.state.lock();
+        if let Some(slot) = state.slots.get_mut(&rendition) {
+            slot.holders += 1;
+            slot.key_wanted = true;
+            slot.ready.notify_one();
+            return;
+        }
+        let profile = self.profile(rendition.quality);
+        let serial = self.shared.next_serial();
+        let worker =
+            Worker::new(self.shared.clone(), rendition, serial, profile, self.sink.clone(), self.inspector.clone());
+        let name = format!("{:?} {:?}", rendition.codec, rendition.quality).to_lowercase();
+        let slot = Slot {
+            serial,
+            holders: 1,
+            pending: TileMap::new(state.picture.width, state.picture.height),
+            damaged_at: None,
+            captured_at: None,
+            key_wanted: true,
+            bit_rate: profile.highest_bit_rate,
+            period: profile.period(),
+            ready: Arc::default(),
+            counters: Counters::default(),
+        };
+        state.slots.insert(rendition, slot);
+        drop(state);
+        self.shared.wake_capture();
+        let mut encoders = self.encoders.lock();
+        // Those that ended are joined by being dropped: their threads are gone.
+        encoders.retain(|thread| !thread.is_finished());
+        match std::thread::Builder::new().name(name).spawn(move || worker.run()) {
+            Ok(thread) => encoders.push(thread),
+            Err(error) => tracing::error!(?rendition, %error, "no thread for an encoder; this rendition stays dark"),
+        }
+    }
 
     /// Counts one holder less; the encoder stops with the last.
-    pub fn release(&self, _rendition: Rendition) {}
+    pub fn release(&self, rendition: Rendition) {
+        let mut state = self.shared.state.lock();
+        let Some(slot) = state.slots.get_mut(&rendition) else { return };
+        slot.holders -= 1;
+        if slot.holders > 0 {
+            return;
+        }
+        slot.ready.notify_all();
+        state.slots.remove(&rendition);
+        if state.slots.is_empty() {
+            // From here on changes go unseen; the next to come gets a fresh look.
+            state.valid = false;
+            drop(state);
+            self.shared.wake_capture();
+        }
+    }
 
     /// Asks for a key frame (PLI, FIR); requests within a short window share one.
-    pub fn request_key_frame(&self, _rendition: Rendition) {}
+    pub fn request_key_frame(&self, rendition: Rendition) {
+        if let Some(slot) = self.shared.state.lock().slots.get_mut(&rendition) {
+            slot.key_wanted = true;
+            slot.ready.notify_one();
+        }
+    }
 
     /// Sets the bit rate that the rendition aims at, in bit/s; clamped to the rendition's own range.
-    pub fn set_bit_rate(&self, _rendition: Rendition, _bits_per_second: u32) {}
+    pub fn set_bit_rate(&self, rendition: Rendition, bits_per_second: u32) {
+        let profile = self.profile(rendition.quality);
+        if let Some(slot) = self.shared.state.lock().slots.get_mut(&rendition) {
+            slot.bit_rate = bits_per_second.clamp(profile.lowest_bit_rate, profile.highest_bit_rate);
+        }
+    }
 
     /// Counters of the running renditions.
     pub fn stats(&self) -> Vec<RenditionStats> {
-        Vec::new()
+        let state = self.shared.state.lock();
+        let stats = state.slots.iter().map(|(&rendition, slot)| RenditionStats {
+            rendition,
+            holders: slot.holders,
+            frames: slot.counters.frames,
+            key_frames: slot.counters.key_frames,
+            refinements: slot.counters.refinements,
+            bytes: slot.counters.bytes,
+            encode_time: slot.counters.encode_time,
+            target_bit_rate: slot.bit_rate,
+        });
+        stats.collect()
+    }
+
+    /// Counters of the capture side.
+    pub fn capture_stats(&self) -> CaptureStats {
+        self.shared.state.lock().capture
+    }
+
+    fn profile(&self, quality: Quality) -> Profile {
+        Profile::new(quality, self.config.max_fps, self.config.max_bit_rate)
+    }
+}
+
+impl Drop for Video {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shared.state.lock();
+            state.stop = true;
+            for (_, slot) in state.slots.drain() {
+                slot.ready.notify_all();
+            }
+            if let Some(socket) = state.socket.take() {
+                // A server that does not answer must not keep us.
+                let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+            }
+        }
+        self.shared.wake_capture();
+        // Panics in a thread were printed by it.
+        if let Some(thread) = self.capture.take() {
+            let _ = thread.join();
+        }
+        for thread in self.encoders.get_mut().drain(..) {
+            let _ = thread.join();
+        }
     }
 }

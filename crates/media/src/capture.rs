@@ -1,0 +1,221 @@
+//! The capture thread: sleeps until something changes, copies what changed, converts it once.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::{
+    master::Shared,
+    picture::Picture,
+    screen::{Screen, Trouble},
+    tiles::TileMap,
+};
+
+/// Waiting time before the first attempt to reach an X server that went away, and the longest.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+/// Where to connect to again.
+pub(crate) struct Target {
+    pub(crate) display: String,
+    pub(crate) xauthority: Option<PathBuf>,
+}
+
+/// The thread's own things.
+pub(crate) struct Capture {
+    shared: Arc<Shared>,
+    target: Target,
+    /// Freshly converted tiles, before they are compared with the shared picture.
+    scratch: Picture,
+    /// Damage that is known and not yet read.
+    damaged: TileMap,
+    changed: TileMap,
+    /// When the oldest damage not yet read was noticed.
+    damaged_at: Option<Instant>,
+    /// The next grab must not come before this.
+    next_slot: Instant,
+    measured: bool,
+}
+
+enum Next {
+    Stop,
+    Wait(Option<Instant>),
+    Grab(Duration),
+}
+
+impl Capture {
+    pub(crate) fn new(shared: Arc<Shared>, target: Target) -> Self {
+        Self {
+            shared,
+            target,
+            scratch: Picture::default(),
+            damaged: TileMap::default(),
+            changed: TileMap::default(),
+            damaged_at: None,
+            next_slot: Instant::now(),
+            measured: false,
+        }
+    }
+
+    /// Runs until the state says stop. `screen` is the connection made by `Video::start`.
+    pub(crate) fn run(mut self, screen: Screen) {
+        let mut screen = Some(screen);
+        let mut retry = FIRST_RETRY;
+        loop {
+            if let Some(mut open) = screen.take() {
+                self.shared.state.lock().socket = open.duplicate_socket().ok();
+                self.measured = false;
+                match self.watch(&mut open) {
+                    Ok(()) => return,
+                    Err(reason) => tracing::warn!(display = self.target.display, reason, "lost the X server"),
+                }
+                self.shared.state.lock().socket = None;
+            }
+            if self.pause(retry) {
+                return;
+            }
+            match Screen::open(&self.target.display, self.target.xauthority.as_deref()) {
+                Ok(open) => {
+                    tracing::info!(display = self.target.display, "reached the X server again");
+                    self.shared.state.lock().capture.reconnects += 1;
+                    retry = FIRST_RETRY;
+                    screen = Some(open);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the X server is still away");
+                    retry = (retry * 2).min(LONGEST_RETRY);
+                }
+            }
+        }
+    }
+
+    /// Waits without a connection; true: stop.
+    fn pause(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            if self.shared.state.lock().stop {
+                return true;
+            }
+            let now = Instant::now();
+            if now >= until {
+                return false;
+            }
+            self.sleep(&mut [PollFd::new(self.shared.wake_fd(), PollFlags::IN)], Some(until - now));
+        }
+    }
+
+    fn sleep(&self, descriptors: &mut [PollFd<'_>], time: Option<Duration>) {
+        let time = time.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        // An interrupted or failed wait only makes the caller look once more.
+        let _ = poll(descriptors, time.as_ref());
+        let mut counter = [0; 8];
+        let _ = rustix::io::read(self.shared.wake_fd(), &mut counter);
+    }
+
+    /// Follows one connection until it is lost (`Err`) or we are told to stop (`Ok`).
+    fn watch(&mut self, screen: &mut Screen) -> Result<(), String> {
+        loop {
+            match screen.news() {
+                Ok(news) => {
+                    if news.resized {
+                        self.measured = false;
+                    }
+                    if news.damaged || news.resized {
+                        self.damaged_at.get_or_insert_with(Instant::now);
+                    }
+                }
+                Err(Trouble::Resized) => self.measured = false,
+                Err(Trouble::Lost(reason)) => return Err(reason),
+            }
+            match self.next() {
+                Next::Stop => return Ok(()),
+                Next::Wait(until) => {
+                    let time = until.map(|until| until.saturating_duration_since(Instant::now()));
+                    let mut descriptors = [
+                        PollFd::new(screen.stream(), PollFlags::IN),
+                        PollFd::new(self.shared.wake_fd(), PollFlags::IN),
+                    ];
+                    // Until the frame period is over, further events would only wake us for nothing.
+                    let watched = if until.is_some() { &mut descriptors[1..] } else { &mut descriptors[..] };
+                    self.sleep(watched, time);
+                    self.shared.state.lock().capture.wakeups += 1;
+                }
+                Next::Grab(period) => match self.grab(screen, period) {
+                    Ok(()) => {}
+                    Err(Trouble::Resized) => self.measured = false,
+                    Err(Trouble::Lost(reason)) => return Err(reason),
+                },
+            }
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        let state = self.shared.state.lock();
+        if state.stop {
+            return Next::Stop;
+        }
+        // Damage is left where it is while nobody watches: the server reports the first and then keeps silent.
+        let Some(period) = state.period() else { return Next::Wait(None) };
+        if self.measured && state.valid && self.damaged_at.is_none() {
+            return Next::Wait(None);
+        }
+        if Instant::now() < self.next_slot { Next::Wait(Some(self.next_slot)) } else { Next::Grab(period) }
+    }
+
+    fn grab(&mut self, screen: &mut Screen, period: Duration) -> Result<(), Trouble> {
+        let now = Instant::now();
+        let damaged_at = self.damaged_at.unwrap_or(now);
+        // An even grid as long as changes keep coming, and no wait for the first change after a pause.
+        self.next_slot = (self.next_slot + period).max(now + period / 2);
+        if !self.measured {
+            self.measure(screen)?;
+        }
+        screen.fetch_damage(&mut self.damaged)?;
+        self.damaged_at = None;
+        let pixels = match screen.grab(&self.damaged, &mut self.scratch) {
+            Ok(pixels) => pixels,
+            Err(trouble) => {
+                self.damaged_at = Some(damaged_at);
+                return Err(trouble);
+            }
+        };
+        let captured_at = Instant::now();
+        self.changed.clear();
+        let mut state = self.shared.state.lock();
+        let state = &mut *state;
+        for rect in screen.rects() {
+            state.picture.absorb(&self.scratch, rect, &mut self.changed);
+        }
+        state.capture.grabs += 1;
+        state.capture.pixels += pixels;
+        self.damaged.clear();
+        if !state.valid {
+            state.valid = true;
+            self.changed.fill();
+        }
+        let changed = self.changed.count();
+        state.capture.changed_tiles += changed as u64;
+        if changed > 0 {
+            state.publish(&self.changed, damaged_at, captured_at);
+        }
+        Ok(())
+    }
+
+    /// Takes over the present size and marks everything as damaged.
+    fn measure(&mut self, screen: &mut Screen) -> Result<(), Trouble> {
+        let (width, height) = screen.measure()?;
+        if (width, height) != (self.scratch.width, self.scratch.height) {
+            self.scratch = Picture::new(width, height);
+            self.damaged = TileMap::new(width, height);
+            self.changed = TileMap::new(width, height);
+            self.shared.state.lock().resize(width, height);
+        }
+        self.damaged.fill();
+        self.measured = true;
+        Ok(())
+    }
+}
