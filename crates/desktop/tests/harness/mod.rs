@@ -1,6 +1,8 @@
 //! Real desktops for tests: small, with everything that happens on them recorded.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+pub(crate) mod window;
 
 use std::{
     path::Path,

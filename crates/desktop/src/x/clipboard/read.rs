@@ -100,10 +100,8 @@ impl Session<'_> {
                 job.target = self.atoms.UTF8_STRING;
                 self.finish(job, Ok(data));
             } else {
-                job.targets = match &job.want {
-                    None => VecDeque::from([self.atoms.TARGETS]),
-                    Some((what, _)) => self.targets(*what).into(),
-                };
+                // Some owners answer any format with text, so what they list is asked for first.
+                job.targets = VecDeque::from([self.atoms.TARGETS]);
                 self.reads.current = Some(job);
                 self.try_next_target()?;
             }
@@ -113,6 +111,13 @@ impl Session<'_> {
 
     fn try_next_target(&mut self) -> Result<(), XError> {
         let Some(job) = &mut self.reads.current else { return Ok(()) };
+        if job.target == self.atoms.TARGETS && job.want.is_some() && job.targets.is_empty() {
+            // An old owner that lists nothing may still have text.
+            job.target = x11rb::NONE;
+            if matches!(job.want, Some((What::Text, _))) {
+                job.targets = VecDeque::from([self.atoms.UTF8_STRING, AtomEnum::STRING.into()]);
+            }
+        }
         let Some(target) = job.targets.pop_front() else {
             if let Some(job) = self.reads.current.take() {
                 self.finish(job, Ok(None));
@@ -167,7 +172,22 @@ impl Session<'_> {
             return self.refused(&format!("the clipboard holds more than {} MiB", limit / 1024 / 1024));
         }
         job.data.extend_from_slice(&reply.value);
-        if last && let Some(mut job) = self.reads.current.take() {
+        if !last {
+            return Ok(());
+        }
+        if let Some((what, _)) = &job.want
+            && job.target == self.atoms.TARGETS
+        {
+            let listed = atoms_in(&job.data);
+            let wanted = *what;
+            let targets = self.targets(wanted).into_iter().filter(|target| listed.contains(target)).collect();
+            if let Some(job) = &mut self.reads.current {
+                job.target = x11rb::NONE;
+                job.targets = targets;
+            }
+            return self.try_next_target();
+        }
+        if let Some(mut job) = self.reads.current.take() {
             let data = std::mem::take(&mut job.data);
             self.finish(job, Ok(Some(data)));
         }
@@ -185,9 +205,7 @@ impl Session<'_> {
     fn finish(&self, job: Job, result: Reading) {
         let Some((what, answer)) = job.want else {
             let listed: Vec<Atom> = match &result {
-                Ok(Some(data)) => {
-                    data.chunks_exact(4).map(|b| Atom::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
-                }
+                Ok(Some(data)) => atoms_in(data),
                 _ => Vec::new(),
             };
             let has = |what| self.targets(what).iter().any(|target| listed.contains(target));
@@ -205,6 +223,10 @@ impl Session<'_> {
         // Nobody waits any more if this fails.
         let _ = answer.send(result);
     }
+}
+
+fn atoms_in(data: &[u8]) -> Vec<Atom> {
+    data.chunks_exact(4).map(|b| Atom::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 fn latin1(data: &[u8]) -> String {

@@ -1,0 +1,115 @@
+//! Text, HTML and pictures pass both ways, whole.
+
+mod harness;
+
+use glasshouse_desktop::Event;
+use harness::{eventually, session_dir, start, window::TestWindow};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+/// 1 MB of every kind of character.
+fn long_text() -> String {
+    let mut text = String::new();
+    while text.len() < 1_000_000 {
+        text.push_str("plain, ümläute, 漢字, \u{1f600} and a line end\r\n\t");
+    }
+    text
+}
+
+fn xclip(desktop: &glasshouse_desktop::Desktop, args: &[&str]) -> Command {
+    let mut command = Command::new("xclip");
+    command.args(["-selection", "clipboard"]).args(args);
+    command.env("DISPLAY", desktop.display()).env("XAUTHORITY", desktop.xauthority().unwrap());
+    command
+}
+
+#[tokio::test]
+async fn long_text_goes_out() {
+    let (desktop, recorder) = start().await;
+    let text = long_text();
+    desktop.set_clipboard(Some(text.clone()), None).await.unwrap();
+    let output = xclip(&desktop, &["-o", "-target", "UTF8_STRING"]).output().unwrap();
+    assert!(output.stdout == text.as_bytes(), "{} of {} bytes arrived", output.stdout.len(), text.len());
+    assert_eq!(desktop.clipboard_text().await.unwrap(), text);
+    eventually("our own ownership is reported", || {
+        recorder.all().iter().any(|e| matches!(e, Event::Clipboard { text: true, html: false, image: false })).then_some(())
+    })
+    .await;
+    let mut targets = xclip(&desktop, &["-o", "-target", "STRING"]).output().unwrap().stdout;
+    targets.truncate(26);
+    assert_eq!(targets, b"plain, \xfcml\xe4ute, ??, ? and ");
+    desktop.stop().await;
+}
+
+#[tokio::test]
+async fn long_text_comes_in() {
+    let (desktop, recorder) = start().await;
+    let text = long_text();
+    // -quiet keeps it in the foreground, so that it can be ended by its id.
+    let mut owner = xclip(&desktop, &["-i", "-quiet"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    owner.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    eventually("the new owner is reported", || {
+        recorder.all().iter().any(|e| matches!(e, Event::Clipboard { text: true, .. })).then_some(())
+    })
+    .await;
+    assert!(desktop.clipboard_text().await.unwrap() == text);
+    assert_eq!(desktop.clipboard_html().await.unwrap(), "");
+    assert_eq!(desktop.clipboard_png().await.unwrap(), None);
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    eventually("the empty clipboard is reported", || {
+        let empty = Event::Clipboard { text: false, html: false, image: false };
+        recorder.all().last().filter(|last| format!("{last:?}") == format!("{empty:?}")).map(drop)
+    })
+    .await;
+    assert_eq!(desktop.clipboard_text().await.unwrap(), "");
+    desktop.stop().await;
+}
+
+#[tokio::test]
+async fn html_goes_out_beside_text() {
+    let (desktop, _) = start().await;
+    let html = "<b>bold ä</b>".to_owned();
+    desktop.set_clipboard(Some("bold".into()), Some(html.clone())).await.unwrap();
+    let output = xclip(&desktop, &["-o", "-target", "text/html"]).output().unwrap();
+    assert_eq!(output.stdout, html.as_bytes());
+    assert_eq!(desktop.clipboard_html().await.unwrap(), html);
+    assert_eq!(desktop.clipboard_text().await.unwrap(), "bold");
+    desktop.set_clipboard(None, None).await.unwrap();
+    assert_eq!(desktop.clipboard_text().await.unwrap(), "");
+    desktop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_comes_in_pieces() {
+    let (desktop, recorder) = start().await;
+    let window = TestWindow::open(&desktop);
+    let png: Vec<u8> = (0..3_000_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+    window.own_clipboard();
+    let sent = png.clone();
+    let owner = std::thread::spawn(move || {
+        window.offer(&["TARGETS", "image/png"], "image/png", &sent, Some(100_000));
+        window
+    });
+    assert!(desktop.clipboard_png().await.unwrap().unwrap() == png);
+    assert!(recorder.all().iter().any(|e| matches!(e, Event::Clipboard { text: false, html: false, image: true })));
+    drop(owner.join().unwrap());
+    desktop.stop().await;
+}
+
+#[tokio::test]
+async fn an_owner_that_does_not_answer_is_given_up() {
+    let (desktop, _) = start().await;
+    let window = TestWindow::open(&desktop);
+    window.own_clipboard();
+    let error = desktop.clipboard_text().await.unwrap_err();
+    assert!(error.to_string().contains("does not answer"), "{error}");
+    // It is not in the way of the next one.
+    desktop.set_clipboard(Some("next".into()), None).await.unwrap();
+    assert_eq!(desktop.clipboard_text().await.unwrap(), "next");
+    assert!(desktop.set_clipboard(Some("x".repeat(17 << 20)), None).await.is_err());
+    assert!(session_dir(&desktop).exists());
+    desktop.stop().await;
+}
