@@ -358,7 +358,11 @@ impl Viewer {
         } else {
             self.current == Some(packets.rendition)
         };
-        if !mine || (self.need_key && !packets.key) {
+        if !mine {
+            return false;
+        }
+        if self.need_key && !packets.key {
+            self.stats.frames_dropped += 1;
             return false;
         }
         if packets.key {
