@@ -30,7 +30,7 @@ mkdirSync(out, { recursive: true });
 const failures = [];
 const failed = (what, error) => {
   failures.push(what);
-  console.error(`  ! ${what} could not be measured: ${error.message}`);
+  console.error(`  ! ${what} could not be measured: ${error.message.trim().split('\n').at(-1)}`);
 };
 const pages = await servePages();
 const machine = { cpu: cpus()[0]?.model, cores: cpus().length, load_before: loadavg()[0], started: new Date().toISOString() };

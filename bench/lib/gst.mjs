@@ -32,14 +32,17 @@ export async function gstCost(display, env, seconds) {
   return { ...cpu, bytes_per_second: bytes / cpu.seconds };
 }
 
-/** Bytes and PSNR of the pipeline's stream: every captured frame is kept beside its encoded one, which is decoded afterwards. */
-export async function gstQuality(display, env, seconds) {
+/**
+ * Bytes and PSNR of the pipeline's stream: every captured frame is kept beside its encoded one, which is decoded afterwards.
+ * The first `skip` seconds are decoded but not counted: the rate control starts there.
+ */
+export async function gstQuality(display, env, seconds, skip = 2) {
   const folder = scratch('gst');
   const path = (name) => join(folder, name);
-  const frames = NEKO_FPS * seconds;
+  const skipped = NEKO_FPS * skip, frames = skipped + NEKO_FPS * seconds;
   const record = launch([...source(display, frames), 'video/x-raw,format=I420', '!', 'tee', 'name=t',
     't.', '!', 'queue', '!', ...ENCODER, '!', 'tee', 'name=e', 'e.', '!', 'queue', '!', 'webmmux', '!', 'filesink', `location=${path('e.webm')}`, 'sync=false',
-    'e.', '!', 'queue', '!', 'filesink', `location=${path('e.vp8')}`, 'sync=false',
+    'e.', '!', 'queue', '!', 'multifilesink', `location=${path('frame-%d')}`, 'sync=false',
     't.', '!', 'queue', '!', 'filesink', `location=${path('raw.yuv')}`, 'sync=false'], env, path('log'));
   let status = await record.ended;
   if (status !== 0) throw new Error(`gst-launch-1.0 ended with ${status}: ${record.tail()}`);
@@ -47,28 +50,30 @@ export async function gstQuality(display, env, seconds) {
     'filesink', `location=${path('dec.yuv')}`, 'sync=false'], env, path('log'));
   status = await decode.ended;
   if (status !== 0) throw new Error(`gst-launch-1.0 (decoder) ended with ${status}: ${decode.tail()}`);
-  const result = { frames, seconds, bytes: statSync(path('e.vp8')).size, ...psnr(path('raw.yuv'), path('dec.yuv')) };
-  for (const name of ['e.webm', 'e.vp8', 'raw.yuv', 'dec.yuv']) rmSync(path(name));
+  let bytes = 0;
+  for (let n = skipped; n < frames; n++) bytes += statSync(path(`frame-${n}`)).size;
+  const result = { frames: frames - skipped, seconds, bytes, ...psnr(path('raw.yuv'), path('dec.yuv'), skipped) };
+  rmSync(folder, { recursive: true });
   return result;
 }
 
-/** PSNR of two I420 files of 1280×720 frames, frame by frame: mean of the frames and that of all pixels together, in dB. */
-export function psnr(reference, decoded) {
+/** PSNR of two I420 files of 1280×720 frames from frame `first` on: mean of the frames and that of all pixels together, in dB. */
+function psnr(reference, decoded, first) {
   const luma = WIDTH * HEIGHT, size = (luma * 3) / 2;
   const frames = statSync(reference).size / size;
   if (frames !== statSync(decoded).size / size) throw new Error(`${frames} frames captured, ${statSync(decoded).size / size} decoded`);
   const files = [openSync(reference), openSync(decoded)];
   const [a, b] = [new Uint8Array(size), new Uint8Array(size)];
-  // A lossless frame counts as 60 dB, so that one of them cannot lift the mean to infinity.
-  const db = (mse) => Math.min(60, 10 * Math.log10(65025 / mse));
+  // Equal pictures count as 100 dB, as in encode_bench.
+  const db = (mse) => Math.min(100, 10 * Math.log10(65025 / mse));
   let mean = 0, total = 0;
-  for (let n = 0; n < frames; n++) {
+  for (let n = first; n < frames; n++) {
     readSync(files[0], a, 0, size, n * size);
     readSync(files[1], b, 0, size, n * size);
     let sum = 0;
     for (let i = 0; i < luma; i++) { const d = a[i] - b[i]; sum += d * d; }
-    mean += db(sum / luma) / frames;
-    total += sum / luma / frames;
+    mean += db(sum / luma) / (frames - first);
+    total += sum / luma / (frames - first);
   }
   files.forEach(closeSync);
   return { psnr_luma_mean: mean, psnr_luma_all: db(total) };

@@ -31,7 +31,12 @@ export async function fanout({ pages, quick, failed }) {
 async function engine(quick) {
   if (!existsSync(ENGINE)) throw new Error(`${ENGINE} not found: build it with cargo build --release -p glasshouse-webrtc --examples`);
   const { stdout } = await run('setpriv', ['--pdeathsig=KILL', ENGINE, '--json', ...(quick ? ['--seconds', '3'] : [])], { timeout: 180000 });
-  return JSON.parse(stdout.trim().split('\n').at(-1));
+  const result = JSON.parse(stdout.trim().split('\n').at(-1));
+  const share = result.frames_min / result.frames_sent;
+  note('fan-out', `engine alone, ${result.viewers} viewers, 2 Mbit/s: frames that each got of ${result.frames_sent} sent`, `min ${result.frames_min}, median ${result.frames_median}`,
+    'every one at full frame rate', share >= 0.99);
+  note('fan-out', 'engine alone: CPU per extra viewer', `${fixed(result.cpu_percent_per_extra_viewer, 3)} % of a core (1: ${fixed(result.cpu_percent_one)} %, ${result.viewers}: ${fixed(result.cpu_percent_all)} %)`, 'printed');
+  return result;
 }
 
 async function real(pages, quick) {

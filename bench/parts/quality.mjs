@@ -31,7 +31,7 @@ export async function quality({ pages, quick, failed }) {
           results[page][codec] = own;
           const better = own.bytes < neko.bytes && own.psnr > neko.psnr_luma_mean;
           const promised = ['typing', 'scrolling'].includes(page) && codec !== 'h264';
-          note(page, `ours, ${codec}, at most 30 fps`, `${kilobytes(own.bytes)} (${fixed(own.bytes / neko.bytes, 2)}×), PSNR ${fixed(own.psnr)} dB (${fixed(own.psnr - neko.psnr_luma_mean)} more)`,
+          note(page, `ours, ${codec}, at most 30 fps`, `${kilobytes(own.bytes)} (${fixed(own.bytes / neko.bytes, 2)}×), PSNR ${fixed(own.psnr)} dB (${fixed(own.psnr - neko.psnr_luma_mean)} more), ${fixed(own.cpu_percent)} % of a core`,
             promised ? 'fewer bytes at higher PSNR' : '', promised ? better : null);
         } catch (error) {
           failed(`quality of ${codec} on ${page}`, error);
@@ -47,7 +47,7 @@ export async function quality({ pages, quick, failed }) {
 }
 
 async function encode(desktop, codec, seconds) {
-  const { stdout } = await run('setpriv', ['--pdeathsig=KILL', ENCODER, '--display', desktop.display, '--codec', codec, '--quality', 'high', '--fps', '30',
+  const { stdout } = await run('setpriv', ['--pdeathsig=KILL', ENCODER, '--display', desktop.display, '--xauthority', desktop.xauthority, '--codec', codec, '--quality', 'high', '--fps', '30',
     '--seconds', String(seconds), '--json'], { env: { ...process.env, ...desktop.env }, timeout: (seconds + 60) * 1000 });
   return JSON.parse(stdout.trim().split('\n').at(-1));
 }
