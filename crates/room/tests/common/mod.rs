@@ -1,5 +1,5 @@
 //! A room on virtual time.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::time::{Duration, Instant, SystemTime};
 
