@@ -80,4 +80,3 @@ pub struct Config {
     /// `glasshouse` passes itself: `[current_exe, "keeper"]`. See [`keeper::main`].
     pub keeper: Vec<OsString>,
 }
-

@@ -117,7 +117,8 @@ impl Desktop {
     }
 
     fn start_workers(&mut self, events: &Sink) -> Result<(), Error> {
-        let failed = |e: crate::x::XError| Error::Display { display: self.link.display().into(), reason: e.to_string() };
+        let failed =
+            |e: crate::x::XError| Error::Display { display: self.link.display().into(), reason: e.to_string() };
         let watch = Watch {
             seen: Arc::clone(&self.seen),
             events: Arc::clone(events),
@@ -267,7 +268,9 @@ impl Desktop {
     /// There is no such layout, or `setxkbmap` is not installed.
     pub async fn set_keyboard_map(&self, map: KeyboardMap) -> Result<(), Error> {
         let name = |name: &str| {
-            name.len() <= 64 && !name.starts_with('-') && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-,()".contains(c))
+            name.len() <= 64
+                && !name.starts_with('-')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-,()".contains(c))
         };
         if map.layout.is_empty() || !name(&map.layout) || !name(&map.variant) {
             return Err(Error::Invalid(format!("no such keyboard layout: {:?} {:?}", map.layout, map.variant)));
@@ -302,14 +305,20 @@ impl Desktop {
         self.board.lock().clone()
     }
 
-    /// Ends the app, the desktop and the X server, and removes what is throwaway; returns when all are gone.
-    pub async fn stop(mut self) {
+    /// Ends the app, the desktop and the X server, and removes what is throwaway; returns when all are gone. For a desktop
+    /// that is shared; its threads end by themselves.
+    pub async fn end(&self) {
         let (done, answer) = oneshot::channel();
         // Without a supervisor, everything has ended already.
         if self.supervisor.send(Msg::Stop(Some(done))).is_ok() {
             let _ = answer.await;
         }
         self.link.close();
+    }
+
+    /// [`Desktop::end`], and waits for the threads too.
+    pub async fn stop(mut self) {
+        self.end().await;
         let workers: Vec<Worker> =
             [self.watch.take(), self.injector.take(), self.clipboard.take()].into_iter().flatten().collect();
         let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::join));

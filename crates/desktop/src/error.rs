@@ -34,4 +34,3 @@ pub enum Error {
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
-

@@ -116,4 +116,3 @@ pub struct KeyboardModifiers {
     pub super_: Option<bool>,
     pub altgr: Option<bool>,
 }
-

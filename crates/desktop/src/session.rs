@@ -28,7 +28,10 @@ impl SessionDir {
         // Not $XDG_RUNTIME_DIR: it is small memory for a browser profile, and closed to the desktop's user if root's.
         let root = std::env::temp_dir().join(format!("glasshouse-{name}"));
         fs::DirBuilder::new().mode(0o700).create(&root).map_err(|e| {
-            std::io::Error::new(e.kind(), format!("cannot make {}: {e}: set TMPDIR to a writable folder", root.display()))
+            std::io::Error::new(
+                e.kind(),
+                format!("cannot make {}: {e}: set TMPDIR to a writable folder", root.display()),
+            )
         })?;
         let dir = Self { root, user };
         if let Err(error) = dir.fill() {

@@ -1,5 +1,7 @@
 //! A real Chromium: sandboxed, quiet, filling the screen, following scale and keyboard.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
 mod harness;
 
 use glasshouse_desktop::{App, Desktop, Input, Size};
@@ -35,8 +37,7 @@ impl Browser {
 }
 
 async fn start() -> (Desktop, Browser) {
-    let mut config =
-        config(App::Chromium { url: Some(PAGE.into()), flags: Vec::new(), only_given_flags: false });
+    let mut config = config(App::Chromium { url: Some(PAGE.into()), flags: Vec::new(), only_given_flags: false });
     config.window_manager = true;
     config.display = glasshouse_desktop::Display::Own(Size { width: 1000, height: 700 });
     let (desktop, _) = start_with(config).await;
@@ -63,7 +64,8 @@ async fn it_is_sandboxed_and_fills_the_screen() {
     for status in renderers {
         assert!(status.contains("Seccomp:\t2\n"), "{status}");
     }
-    for size in [Size { width: 1000, height: 700 }, Size { width: 1281, height: 719 }, Size { width: 640, height: 480 }] {
+    for size in [Size { width: 1000, height: 700 }, Size { width: 1281, height: 719 }, Size { width: 640, height: 480 }]
+    {
         desktop.resize(size, 100).await.unwrap();
         eventually("the window fills the screen, without a frame", || {
             let geometry = browser.conn.get_geometry(window).ok()?.reply().ok()?;

@@ -1,5 +1,7 @@
 //! Text, HTML and pictures pass both ways, whole.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
 mod harness;
 
 use glasshouse_desktop::Event;
@@ -34,7 +36,11 @@ async fn long_text_goes_out() {
     assert!(output.stdout == text.as_bytes(), "{} of {} bytes arrived", output.stdout.len(), text.len());
     assert_eq!(desktop.clipboard_text().await.unwrap(), text);
     eventually("our own ownership is reported", || {
-        recorder.all().iter().any(|e| matches!(e, Event::Clipboard { text: true, html: false, image: false })).then_some(())
+        recorder
+            .all()
+            .iter()
+            .any(|e| matches!(e, Event::Clipboard { text: true, html: false, image: false }))
+            .then_some(())
     })
     .await;
     let mut targets = xclip(&desktop, &["-o", "-target", "STRING"]).output().unwrap().stdout;

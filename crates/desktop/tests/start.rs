@@ -1,5 +1,7 @@
 //! A desktop starts with everything ready, and ends without a trace.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
 mod harness;
 
 use glasshouse_desktop::{App, Desktop, Display, Error, OnExit, ProgramState, Size};

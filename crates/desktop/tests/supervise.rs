@@ -1,5 +1,7 @@
 //! What ends by accident starts again, and nothing outlives us.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
 mod harness;
 
 use std::{
@@ -9,7 +11,9 @@ use std::{
 };
 
 use glasshouse_desktop::{App, Event, Input, ProgramState::*};
-use harness::{command, config, eventually, kill, process, processes_with, session_dir, start_with, window::TestWindow};
+use harness::{
+    command, config, eventually, kill, process, processes_with, session_dir, start_with, window::TestWindow,
+};
 
 #[tokio::test]
 async fn a_crash_is_reported_and_the_app_starts_again() {

@@ -112,7 +112,8 @@ impl Keeper {
                 }
             },
             ToKeeper::Signal { id, signal } => {
-                let pid = self.children.iter().find(|(_, known)| **known == id).and_then(|(pid, _)| Pid::from_raw(*pid));
+                let pid =
+                    self.children.iter().find(|(_, known)| **known == id).and_then(|(pid, _)| Pid::from_raw(*pid));
                 if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
                     let _ = kill_process_group(pid, signal);
                     let _ = kill_process(pid, signal);
@@ -129,11 +130,7 @@ impl Keeper {
             if let Some(id) = self.children.remove(&pid.as_raw_nonzero().get()) {
                 // What a program leaves behind in its group would be in the way of the next one.
                 let _ = kill_process_group(pid, Signal::KILL);
-                self.tell(&FromKeeper::Exited {
-                    id,
-                    code: status.exit_status(),
-                    signal: status.terminating_signal(),
-                });
+                self.tell(&FromKeeper::Exited { id, code: status.exit_status(), signal: status.terminating_signal() });
             }
         }
     }

@@ -61,7 +61,8 @@ pub(super) fn command(
         }
         fs::write(profile.join("user.js"), &preferences)
     })?;
-    let mut args: Vec<OsString> = vec!["--profile".into(), profile.into(), "--no-remote".into(), "--new-instance".into()];
+    let mut args: Vec<OsString> =
+        vec!["--profile".into(), profile.into(), "--no-remote".into(), "--new-instance".into()];
     args.extend(flags.iter().cloned());
     if let Some(url) = url {
         args.push("--url".into());

@@ -30,8 +30,7 @@ impl CommandLine {
 
 /// Where a program is: a path as it is, a name by `$PATH` and the usual folders.
 pub(crate) fn find(program: &OsStr, package: &str) -> Result<PathBuf, Error> {
-    let missing =
-        || Error::Missing { program: program.to_string_lossy().into_owned(), package: package.to_owned() };
+    let missing = || Error::Missing { program: program.to_string_lossy().into_owned(), package: package.to_owned() };
     let runnable = |path: &Path| {
         std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };

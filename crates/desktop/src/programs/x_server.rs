@@ -50,7 +50,10 @@ pub(crate) fn free_numbers() -> impl Iterator<Item = u16> {
 /// Keeps other desktops off a display number while it is open. Two servers that race for a number break each other's
 /// sockets. The lock is a name in the abstract socket namespace: it goes with its holder and leaves no file.
 pub(crate) fn lock_number(number: u16) -> Option<OwnedFd> {
-    use std::os::{linux::net::SocketAddrExt, unix::net::{SocketAddr, UnixDatagram}};
+    use std::os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    };
     let address = SocketAddr::from_abstract_name(format!("glasshouse-display-{number}")).ok()?;
     UnixDatagram::bind_addr(&address).ok().map(OwnedFd::from)
 }

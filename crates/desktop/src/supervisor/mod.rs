@@ -207,7 +207,8 @@ impl Supervisor {
     /// Restarts what is due, and ends what did not get ready in time.
     fn tick(&mut self) {
         let now = Instant::now();
-        let due: Vec<Kind> = self.programs.iter().filter(|p| p.due.is_some_and(|at| at <= now)).map(|p| p.kind).collect();
+        let due: Vec<Kind> =
+            self.programs.iter().filter(|p| p.due.is_some_and(|at| at <= now)).map(|p| p.kind).collect();
         for kind in due {
             let Some(program) = self.program(kind) else { continue };
             program.due = None;
@@ -239,7 +240,10 @@ impl Supervisor {
     fn start_waiting(&mut self) {
         for kind in [Kind::WindowManager, Kind::App] {
             let waiting = self.program(kind).is_some_and(|program| program.waiting);
-            if waiting && self.may_start(kind) && let Err(error) = self.spawn(kind) {
+            if waiting
+                && self.may_start(kind)
+                && let Err(error) = self.spawn(kind)
+            {
                 self.spawn_failed(kind, &error);
             }
         }
@@ -299,7 +303,9 @@ impl Supervisor {
 
     /// Decides what becomes of a program that ended.
     fn after_exit(&mut self, kind: Kind, exit: &Exit, lived: Duration, what: &str) {
-        let x_down = kind != Kind::XServer && self.display.is_some() && self.state(Kind::XServer) != Some(&ProgramState::Running);
+        let x_down = kind != Kind::XServer
+            && self.display.is_some()
+            && self.state(Kind::XServer) != Some(&ProgramState::Running);
         if kind == Kind::App && self.on_exit == OnExit::Stop && !x_down && !exit.is_crash() {
             self.set_state(kind, ProgramState::Stopped, what.to_owned());
             self.ended = Some(what.to_owned());
@@ -402,13 +408,8 @@ impl Supervisor {
     ) -> std::io::Result<()> {
         let output = log.open(&self.dir.log(name))?;
         let display = self.link.as_ref().map_or("", |link| link.display());
-        let env = programs::environment(
-            &self.dir,
-            display,
-            self.xauthority.as_deref(),
-            self.sound,
-            &self.given_environment,
-        );
+        let env =
+            programs::environment(&self.dir, display, self.xauthority.as_deref(), self.sound, &self.given_environment);
         let mut fds = vec![output.as_fd(), output.as_fd()];
         let mut numbers = vec![1, 2];
         if let Some((fd, number)) = &extra {

@@ -120,10 +120,7 @@ impl Control {
             let reply = x.conn.get_property(false, x.root, property, AtomEnum::STRING, 0, 1024)?.reply()?;
             let mut names =
                 reply.value.split(|byte| *byte == 0).map(|name| String::from_utf8_lossy(name).into_owned()).skip(2);
-            Ok(KeyboardMap {
-                layout: names.next().unwrap_or_default(),
-                variant: names.next().unwrap_or_default(),
-            })
+            Ok(KeyboardMap { layout: names.next().unwrap_or_default(), variant: names.next().unwrap_or_default() })
         })
     }
 

@@ -83,15 +83,7 @@ pub(crate) struct Injector {
 
 impl Injector {
     pub(crate) fn new(queue: Arc<Queue>, seen: Arc<Seen>) -> Self {
-        Self {
-            queue,
-            seen,
-            batch: VecDeque::new(),
-            keymap: None,
-            spares: Vec::new(),
-            keys: HashMap::new(),
-            buttons: 0,
-        }
+        Self { queue, seen, batch: VecDeque::new(), keymap: None, spares: Vec::new(), keys: HashMap::new(), buttons: 0 }
     }
 }
 

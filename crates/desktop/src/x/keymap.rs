@@ -235,7 +235,8 @@ mod tests {
         let two = Type { mask: SHIFT, levels: vec![(SHIFT, 1)] };
         let alphabetic = Type { mask: SHIFT | LOCK, levels: vec![(SHIFT, 1), (LOCK, 1)] };
         let three = Type { mask: SHIFT | MOD5, levels: vec![(SHIFT, 1), (MOD5, 2), (SHIFT | MOD5, 2)] };
-        let key = |kind, syms: &[u32]| Key { types: [kind, 0, 0, 0], groups: 1, width: syms.len() as u8, syms: syms.into() };
+        let key =
+            |kind, syms: &[u32]| Key { types: [kind, 0, 0, 0], groups: 1, width: syms.len() as u8, syms: syms.into() };
         let none = Key { types: [0; 4], groups: 0, width: 0, syms: vec![] };
         Keymap {
             first: 10,

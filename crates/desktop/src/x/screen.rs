@@ -46,10 +46,7 @@ pub(crate) fn resize(x: &X, want: Size) -> Result<(), XError> {
             if !known.modes.contains(&mode) {
                 x.conn.randr_add_output_mode(output, mode)?.check()?;
             }
-            let set = x
-                .conn
-                .randr_set_crtc_config(crtc, 0, 0, 0, 0, mode, Rotation::ROTATE0, &[output])?
-                .reply()?;
+            let set = x.conn.randr_set_crtc_config(crtc, 0, 0, 0, 0, mode, Rotation::ROTATE0, &[output])?.reply()?;
             if set.status != randr::SetConfig::SUCCESS {
                 return Err(XError::Refused(format!("the output refused {}x{}", want.width, want.height)));
             }
@@ -136,8 +133,7 @@ impl Drop for Grab<'_> {
 /// The screen as BGRX, 4 bytes a pixel, rows without padding.
 pub(crate) fn picture(x: &X) -> Result<(Size, Vec<u8>), XError> {
     let size = size(x)?;
-    let image =
-        x.conn.get_image(ImageFormat::Z_PIXMAP, x.root, 0, 0, size.width, size.height, u32::MAX)?.reply()?;
+    let image = x.conn.get_image(ImageFormat::Z_PIXMAP, x.root, 0, 0, size.width, size.height, u32::MAX)?.reply()?;
     let expected = usize::from(size.width) * usize::from(size.height) * 4;
     if image.data.len() != expected || x.conn.setup().image_byte_order != x11rb::protocol::xproto::ImageOrder::LSB_FIRST
     {

@@ -35,12 +35,8 @@ impl XSettings {
         )?;
         let selection = x.atom(&format!("_XSETTINGS_S{}", x.screen_number()))?;
         x.conn.set_selection_owner(window, selection, x11rb::CURRENT_TIME)?;
-        let announce = ClientMessageEvent::new(
-            32,
-            x.root,
-            x.atom("MANAGER")?,
-            [x11rb::CURRENT_TIME, selection, window, 0, 0],
-        );
+        let announce =
+            ClientMessageEvent::new(32, x.root, x.atom("MANAGER")?, [x11rb::CURRENT_TIME, selection, window, 0, 0]);
         x.conn.send_event(false, x.root, EventMask::STRUCTURE_NOTIFY, announce)?;
         Ok(Self { window, serial: 0 })
     }

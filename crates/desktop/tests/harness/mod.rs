@@ -1,6 +1,6 @@
 //! Real desktops for tests: small, with everything that happens on them recorded.
 
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "each test file uses a part, and fails by panicking")]
 
 pub(crate) mod window;
 

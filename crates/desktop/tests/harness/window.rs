@@ -128,8 +128,8 @@ impl TestWindow {
             } else if request.target != target {
                 property = x11rb::NONE;
             } else if piece.is_some() {
-                let aux = x11rb::protocol::xproto::ChangeWindowAttributesAux::new()
-                    .event_mask(EventMask::PROPERTY_CHANGE);
+                let aux =
+                    x11rb::protocol::xproto::ChangeWindowAttributesAux::new().event_mask(EventMask::PROPERTY_CHANGE);
                 self.conn.change_window_attributes(request.requestor, &aux).unwrap();
                 let size = [data.len() as u32];
                 self.conn
