@@ -180,7 +180,7 @@ impl Server {
                     if state.room.is_host(&session) {
                         inner.desk.input(glasshouse_desktop::Input::ReleaseAll);
                     }
-                    state.viewer_gone(&session, now);
+                    inner.viewer_gone(state, &session, now);
                 }
             }),
             ViewerEvent::DataOpen(id) => {

@@ -145,21 +145,6 @@ impl State {
         budget.used += 1;
         budget.used <= EVENTS_PER_SECOND
     }
-
-    fn end_viewer(&mut self, session: &str, media: &dyn Media, now: Now) {
-        let Some(id) = self.viewer_of.get(session).copied() else { return };
-        self.forget_viewer(id);
-        media.close(id);
-        self.viewer_gone(session, now);
-    }
-
-    /// Tells everybody that a session watches no more, and its client that it needs a new peer connection.
-    pub(crate) fn viewer_gone(&mut self, session: &str, now: Now) {
-        self.room.set_watching(session, false, now);
-        if let Some(connection) = self.room.connection(session) {
-            self.send(connection, wire::frame("signal/close", &()));
-        }
-    }
 }
 
 /// What a server is made of.
@@ -235,6 +220,22 @@ impl Inner {
         }
     }
 
+    fn end_viewer(&self, state: &mut State, session: &str, now: Now) {
+        let Some(id) = state.viewer_of.get(session).copied() else { return };
+        state.forget_viewer(id);
+        self.media.close(id);
+        self.viewer_gone(state, session, now);
+    }
+
+    /// Tells everybody that a session watches no more, and then its client that it needs a new peer connection.
+    pub(crate) fn viewer_gone(&self, state: &mut State, session: &str, now: Now) {
+        state.room.set_watching(session, false, now);
+        self.settle(state, now);
+        if let Some(connection) = state.room.connection(session) {
+            state.send(connection, wire::frame("signal/close", &()));
+        }
+    }
+
     fn carry_out(&self, state: &mut State, effect: Effect, now: Now) {
         match effect {
             Effect::Send { to, event } => {
@@ -262,7 +263,7 @@ impl Inner {
                     self.media.set_paused(*id, paused);
                 }
             }
-            Effect::EndViewer { session } => state.end_viewer(&session, &*self.media, now),
+            Effect::EndViewer { session } => self.end_viewer(state, &session, now),
             Effect::SessionGone { session } => {
                 if let Some(id) = state.viewer_of.get(&session).copied() {
                     state.forget_viewer(id);

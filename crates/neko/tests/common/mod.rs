@@ -1,7 +1,14 @@
 //! A server over a desktop and an engine that record what they are told.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Extension, Router,
@@ -384,13 +391,15 @@ impl Client {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
-    /// Comes back when everything said so far has been handled; false events in between are an error of the test.
+    /// Comes back when everything said so far has been handled, with what came in between.
     pub async fn settle(&mut self) -> Vec<Value> {
-        self.say("chat/message", json!({ "text": "settle" })).await;
+        static MARKS: AtomicU64 = AtomicU64::new(0);
+        let mark = format!("mark {}", MARKS.fetch_add(1, Ordering::Relaxed));
+        self.say("chat/message", json!({ "text": mark })).await;
         let mut seen = Vec::new();
         loop {
             let message = self.next().await;
-            if message["event"] == "chat/message" {
+            if message["payload"]["content"]["text"] == mark {
                 return seen;
             }
             seen.push(message);
