@@ -1,0 +1,116 @@
+//! Who the programs of a session are on the host: a user of their own when we are root, else ourselves.
+
+use std::{
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    },
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid, chownat, flock, openat},
+    process::geteuid,
+};
+
+use crate::Error;
+
+/// First of the user ids that sessions take when we are root; above what distributions give to people and services.
+const FIRST_ID: u32 = 100_000;
+
+/// How many there are.
+const IDS: u32 = 50_000;
+
+/// The user, and group, of one session on the host. Free for others again when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    id: u32,
+    // Held, never read: the lock is free when this is closed, however our process ends.
+    _lock: Option<OwnedFd>,
+}
+
+impl Lease {
+    /// Takes an id that no other session has. `state` is where the locks are, see [`crate::default_state_dir`].
+    ///
+    /// # Errors
+    ///
+    /// When the locks cannot be made, or all ids are taken.
+    pub fn claim(state: &Path) -> Result<Self, Error> {
+        if !geteuid().is_root() {
+            return Ok(Self { id: geteuid().as_raw(), _lock: None });
+        }
+        let locks = state.join("uids");
+        let make = || -> io::Result<()> { fs::DirBuilder::new().recursive(true).mode(0o700).create(&locks) };
+        make().map_err(Error::io(format!("cannot make {}", locks.display())))?;
+        for id in FIRST_ID..FIRST_ID + IDS {
+            let path = locks.join(id.to_string());
+            let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let lock = OwnedFd::from(file.map_err(Error::io(format!("cannot open {}", path.display())))?);
+            // The file stays when the lock goes: removing it would let two take one id.
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && !has_processes(id) {
+                return Ok(Self { id, _lock: Some(lock) });
+            }
+        }
+        Err(Error::Invalid(format!("all {IDS} user ids for sessions are in use")))
+    }
+
+    /// The user and group id on the host.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Makes a file, or a directory with all that is in it, belong to the session. Links are not followed.
+    ///
+    /// # Errors
+    ///
+    /// When something in it cannot be changed.
+    pub fn give(&self, path: &Path) -> Result<(), Error> {
+        self.give_at(path).map_err(Error::io(format!("cannot give {} to the session", path.display())))
+    }
+
+    fn give_at(&self, path: &Path) -> io::Result<()> {
+        if self._lock.is_none() {
+            return Ok(());
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(rustix::fs::CWD, path, flags, Mode::empty())?;
+        self.give_tree(file)
+    }
+
+    fn give_tree(&self, file: OwnedFd) -> io::Result<()> {
+        let (user, group) = (Uid::from_raw(self.id), Gid::from_raw(self.id));
+        let stat = rustix::fs::fstat(&file)?;
+        if stat.st_uid != self.id || stat.st_gid != self.id {
+            // A hard link could be to a file of somebody else.
+            if stat.st_nlink > 1 && rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory {
+                return Ok(());
+            }
+            chownat(&file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+        }
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(&file, ".", flags, Mode::empty())?;
+        for entry in rustix::fs::Dir::read_from(&directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_bytes() != b"." && name.to_bytes() != b".." {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                self.give_tree(openat(&directory, name, flags, Mode::empty())?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Processes can outlive a server that was killed: their user is not free either.
+fn has_processes(id: u32) -> bool {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == id))
+}
