@@ -30,7 +30,7 @@ fn a_viewer_that_does_not_read_neither_delays_nor_grows() {
     assert!(stats(1).bytes_sent < 12_000_000);
 
     // Once it reads again it gets a fresh start.
-    slow.run_while("a key frame request", |_| rig.sources.0.lock().key_requests.get(&HIGH_VP8).is_none());
+    slow.run_while("a key frame request", |_| !rig.sources.0.lock().key_requests.contains_key(&HIGH_VP8));
     let key = rig.frame(HIGH_VP8, true, 50_000, 1000);
     slow.run_until("the new key frame", |client| client.has_frame(&key));
 }

@@ -1,5 +1,6 @@
 //! A real engine with recorded sources, and viewers made of str0m on real sockets.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its failure")]
 
 use std::{
     collections::HashMap,
