@@ -1,4 +1,5 @@
 //! The two parsers of what clients send: the contract's examples, and a lot of nonsense.
+#![allow(clippy::unwrap_used)]
 
 use glasshouse_desktop::Cursor;
 use glasshouse_neko::{

@@ -1,4 +1,6 @@
 //! Pointers of members that are not host.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! A host that lost its connection gets control back within a minute, unless something came between.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;
