@@ -1,2 +1,60 @@
-//! x
-fn main() {}
+//! `cargo xtask run | test | bench | check`: installs what the machine lacks, builds, and does it.
+
+mod bench;
+mod check;
+mod fuzz;
+mod node;
+mod packages;
+mod run;
+mod shell;
+mod stamp;
+mod test;
+mod web;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// The commands of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing, build, and start a session.
+    Run {
+        /// Options of `glasshouse session`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Install what is missing, build, and run every test.
+    Test,
+    /// Measure the promises of SPECIFICATION.md.
+    Bench {
+        /// Options of bench/run.mjs, such as --quick or --only latency.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Check format, lints, types, documentation and licences.
+    Check,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run { arguments } => run::run(&arguments),
+        Command::Test => test::run(),
+        Command::Bench { arguments } => bench::run(&arguments),
+        Command::Check => check::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

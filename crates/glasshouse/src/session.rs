@@ -104,6 +104,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
 
     let (provider, generated) = provider(&options)?;
     let server = Server::new(server_config(&options, provider), desktop.clone(), engine.clone());
+    server.attach_video(video.clone());
     // Nobody else sets it.
     let _ = room.set(server.clone());
 
@@ -133,7 +134,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
 
     engine.stop();
     drop((video, audio, server, room));
-    desktop.stop().await;
+    desktop.end().await;
     let reason = end.borrow_and_update().clone();
     if let Some(reason) = reason {
         eprintln!("session ended: {reason}");

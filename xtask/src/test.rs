@@ -1,0 +1,140 @@
+//! `cargo xtask test`: every test there is.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    fuzz,
+    node::Node,
+    packages,
+    shell::{self, cargo, root, target},
+    web,
+};
+
+/// Tests counted from the reports of the test programs.
+#[derive(Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+/// Installs, builds, and runs all tests; those that can still run do so after a failure.
+///
+/// # Errors
+/// Something cannot be built, or a test fails.
+pub(crate) fn run() -> anyhow::Result<()> {
+    packages::ensure(&[packages::RUN, packages::TEST])?;
+    let node = Node::ensure()?;
+    web::build(&node)?;
+    node.install("tests")?;
+    shell::run(&mut cargo(["build", "--package", "glasshouse"]))?;
+
+    let mut count = Count::default();
+    let mut failures = Vec::new();
+    let mut note = |what: &str, result: anyhow::Result<()>| {
+        if let Err(error) = result {
+            eprintln!("error: {what}: {error:#}");
+            failures.push(what.to_owned());
+        }
+    };
+    let web = root().join("web");
+    note("types of the web page", shell::run(&mut node.command("npm", &["run", "typecheck"], &web)));
+    note("web page", counted(&mut node.command("npm", &["test"], &web), vitest, &mut count));
+    note("fuzzing", fuzz::run());
+    let mut end_to_end = node.command("node", &["--test", "--test-reporter=spec", "--test-concurrency=1"], root());
+    end_to_end.args(end_to_end_files()?).env("GLASSHOUSE_BIN", target().join("debug/glasshouse"));
+    note("end to end", counted(&mut end_to_end, node_test, &mut count));
+    note("crates", counted(&mut cargo(["test", "--workspace", "--no-fail-fast"]), cargo_test, &mut count));
+
+    println!("{} passed, {} failed", count.passed, count.failed);
+    if failures.is_empty() { Ok(()) } else { bail!("failed: {}", failures.join(", ")) }
+}
+
+fn end_to_end_files() -> anyhow::Result<Vec<String>> {
+    let mut files: Vec<_> = std::fs::read_dir(root().join("tests/e2e"))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".test.mjs"))
+        .map(|name| format!("tests/e2e/{name}"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        bail!("there are no tests in tests/e2e");
+    }
+    Ok(files)
+}
+
+/// Runs a test program, passes its output on, and adds up what it reports.
+fn counted(command: &mut Command, read: impl Fn(&str) -> Option<(u64, u64)>, count: &mut Count) -> anyhow::Result<()> {
+    let text = shell::show(command);
+    eprintln!("> {text}");
+    let mut child = command.env("NO_COLOR", "1").stdout(Stdio::piped()).spawn().with_context(|| text.clone())?;
+    let output = child.stdout.take().context("no output")?;
+    let mut ours = std::io::stdout();
+    let mut before = count.passed + count.failed;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        ours.write_all(&line)?;
+        ours.write_all(b"\n")?;
+        if let Some((passed, failed)) = read(String::from_utf8_lossy(&line).trim()) {
+            count.passed += passed;
+            count.failed += failed;
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{text}` failed ({status})");
+    }
+    before = count.passed + count.failed - before;
+    if before == 0 {
+        bail!("`{text}` ran no tests");
+    }
+    Ok(())
+}
+
+/// The number before or after a word.
+fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+/// `test result: ok. 12 passed; 0 failed; 0 ignored; …`
+fn cargo_test(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("test result: ")?;
+    let mut parts = rest.split_once(". ")?.1.split("; ");
+    Some((number(parts.next()?.strip_suffix("passed")?)?, number(parts.next()?.strip_suffix("failed")?)?))
+}
+
+/// `Tests  2 failed | 31 passed (33)`
+fn vitest(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("Tests ")?.split('(').next()?;
+    let of = |word| rest.split('|').find_map(|part| number(part.trim().strip_suffix(word)?)).unwrap_or(0);
+    Some((of("passed"), of("failed")))
+}
+
+/// `ℹ pass 12` and `ℹ fail 0`
+fn node_test(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("ℹ ")?;
+    if let Some(passed) = rest.strip_prefix("pass ") {
+        return Some((number(passed)?, 0));
+    }
+    Some((0, number(rest.strip_prefix("fail ")?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_read() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        assert_eq!(cargo_test(line), Some((12, 3)));
+        assert_eq!(vitest("Tests  2 failed | 31 passed (33)"), Some((31, 2)));
+        assert_eq!(vitest("Tests  31 passed (31)"), Some((31, 0)));
+        assert_eq!(node_test("ℹ pass 7"), Some((7, 0)));
+        assert_eq!(node_test("ℹ fail 1"), Some((0, 1)));
+        assert_eq!(node_test("ℹ tests 8"), None);
+    }
+}
