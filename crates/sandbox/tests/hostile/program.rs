@@ -2,9 +2,13 @@
 //!
 //! `walls-test attack NAME ARGS` prints what it gained and exits with 1, or prints why it was refused and exits with 0.
 
+#[path = "attacks.rs"]
 mod attacks;
+#[path = "launch.rs"]
 mod launch;
+#[path = "limits.rs"]
 mod limits;
+#[path = "sys.rs"]
 mod sys;
 
 use std::process::ExitCode;
