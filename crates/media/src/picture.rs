@@ -37,13 +37,17 @@ impl Picture {
         let (x, y) = (rect.col * TILE, rect.row * TILE);
         let stride = self.stride;
         let [luma, cb, cr] = &mut self.planes;
-        let chroma = y / 2 * (stride / 2) + x / 2;
+        // The converter takes what lies behind whole pairs of rows for the odd last row, so the slices end exactly there.
+        let luma_at = y * stride + x;
+        let luma_end = luma_at + height * stride;
+        let chroma_at = y / 2 * (stride / 2) + x / 2;
+        let chroma_end = chroma_at + height.div_ceil(2) * (stride / 2);
         let mut image = YuvPlanarImageMut {
-            y_plane: BufferStoreMut::Borrowed(&mut luma[y * stride + x..]),
+            y_plane: BufferStoreMut::Borrowed(&mut luma[luma_at..luma_end]),
             y_stride: stride as u32,
-            u_plane: BufferStoreMut::Borrowed(&mut cb[chroma..]),
+            u_plane: BufferStoreMut::Borrowed(&mut cb[chroma_at..chroma_end]),
             u_stride: (stride / 2) as u32,
-            v_plane: BufferStoreMut::Borrowed(&mut cr[chroma..]),
+            v_plane: BufferStoreMut::Borrowed(&mut cr[chroma_at..chroma_end]),
             v_stride: (stride / 2) as u32,
             width: width as u32,
             height: height as u32,

@@ -198,7 +198,12 @@ impl Worker {
                 }
                 Plan::Refine(quantizer) => {
                     self.next_slot = now + slot.period;
-                    return Step::Encode(Job { key: false, quantizer: Some(quantizer), damaged_at: now, captured_at: now });
+                    return Step::Encode(Job {
+                        key: false,
+                        quantizer: Some(quantizer),
+                        damaged_at: now,
+                        captured_at: now,
+                    });
                 }
             }
         }

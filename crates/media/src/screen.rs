@@ -92,7 +92,9 @@ impl Screen {
         connection.xfixes_query_version(5, 0)?.reply()?;
         let version = connection.shm_query_version()?.reply()?;
         if (version.major_version, version.minor_version) < (1, 2) {
-            return Err(SetUpError::Unfit("the X server's MIT-SHM is older than 1.2 and cannot take a descriptor".into()));
+            return Err(SetUpError::Unfit(
+                "the X server's MIT-SHM is older than 1.2 and cannot take a descriptor".into(),
+            ));
         }
         let setup = connection.setup();
         let screen = &setup.roots[screen];
@@ -104,7 +106,9 @@ impl Screen {
             .flat_map(|depth| &depth.visuals)
             .any(|v| v.visual_id == screen.root_visual && v.red_mask == 0xff_0000 && v.blue_mask == 0xff);
         if bits != Some(32) || !blue_first || setup.image_byte_order != ImageOrder::LSB_FIRST {
-            return Err(SetUpError::Unfit("the screen is not true colour of depth 24: start the X server with it".into()));
+            return Err(SetUpError::Unfit(
+                "the screen is not true colour of depth 24: start the X server with it".into(),
+            ));
         }
         let size = (screen.width_in_pixels, screen.height_in_pixels);
         let events = ChangeWindowAttributesAux::new().event_mask(EventMask::STRUCTURE_NOTIFY);
@@ -187,9 +191,9 @@ impl Screen {
             let (left, top) = (x as i16, y as i16);
             let at = offset as u32;
             let request = (left, top, width as u16, height as u16);
-            let cookie = self.connection.shm_get_image(
-                self.root, request.0, request.1, request.2, request.3, !0, format, *segment, at,
-            )?;
+            let cookie = self
+                .connection
+                .shm_get_image(self.root, request.0, request.1, request.2, request.3, !0, format, *segment, at)?;
             replies.push(cookie);
             offset += width * height * 4;
         }

@@ -53,6 +53,7 @@ impl TileMap {
         self.set.iter().map(|&tile| usize::from(tile)).sum()
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.set.iter().all(|&tile| tile == 0)
     }
@@ -125,7 +126,8 @@ impl TileMap {
     pub(crate) fn cover(&self, request_cost: usize, rects: &mut Vec<TileRect>) {
         rects.clear();
         self.runs(|row, col, cols| {
-            let above = rects.iter_mut().rev().take(64).find(|r| r.col == col && r.cols == cols && r.row + r.rows == row);
+            let above =
+                rects.iter_mut().rev().take(64).find(|r| r.col == col && r.cols == cols && r.row + r.rows == row);
             match above {
                 Some(rect) => rect.rows += 1,
                 None => rects.push(TileRect { col, row, cols, rows: 1 }),

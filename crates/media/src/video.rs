@@ -9,7 +9,6 @@ use std::{
 
 use parking_lot::Mutex;
 
-pub use crate::{master::CaptureStats, picture::Picture, pool::FrameData};
 use crate::{
     Error,
     capture::{Capture, Target},
@@ -18,6 +17,7 @@ use crate::{
     screen::Screen,
     tiles::TileMap,
 };
+pub use crate::{master::CaptureStats, picture::Picture, pool::FrameData};
 
 /// A video codec that this crate can encode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

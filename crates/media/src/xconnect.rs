@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use x11rb::rust_connection::{DefaultStream, RustConnection};
 use x11rb::reexports::x11rb_protocol::parse_display::parse_display;
+use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use crate::Error;
 
@@ -14,6 +14,10 @@ use crate::Error;
 pub(crate) fn connect(display: &str, xauthority: Option<&Path>) -> Result<(RustConnection, usize), Error> {
     let fail = |reason: String| Error::Display { display: display.to_owned(), reason };
     let parsed = parse_display(Some(display)).map_err(|error| fail(error.to_string()))?;
+    // The port of a display is its number plus 6000, and x11rb panics where that is no port.
+    if parsed.display > u16::MAX - 6000 {
+        return Err(fail("no such display: numbers end at 59535".into()));
+    }
     let (name, data) = match xauthority {
         Some(path) => {
             let file = std::fs::read(path).map_err(|error| fail(format!("cookie file {}: {error}", path.display())))?;
@@ -86,7 +90,10 @@ mod tests {
 
     #[test]
     fn a_missing_server_is_one_clear_line() {
-        let error = connect(":65432", None).map(|_| ()).expect_err("nobody there").to_string();
-        assert!(error.starts_with("display :65432: no X server answers: "), "{error}");
+        let error = connect(":59123", None).map(|_| ()).expect_err("nobody there").to_string();
+        assert!(error.starts_with("display :59123: no X server answers: "), "{error}");
+        for junk in ["", "nonsense", ":", ":-1", ":65535", ":99999", "/"] {
+            assert!(connect(junk, None).is_err(), "{junk}");
+        }
     }
 }

@@ -60,7 +60,12 @@ fn tone(hertz: f64, n: usize) -> Vec<u8> {
 }
 
 /// Writes a tone at its own speed until enough packets came.
-fn play(writer: &mut File, hertz: f64, packets: &mpsc::Receiver<Arc<AudioPacket>>, count: usize) -> Vec<Arc<AudioPacket>> {
+fn play(
+    writer: &mut File,
+    hertz: f64,
+    packets: &mpsc::Receiver<Arc<AudioPacket>>,
+    count: usize,
+) -> Vec<Arc<AudioPacket>> {
     let (deadline, mut got) = (Instant::now() + PATIENCE, Vec::new());
     for n in 0.. {
         writer.write_all(&tone(hertz, n)).unwrap();

@@ -15,7 +15,7 @@ use crate::{Error, picture::Picture};
 const FINEST_QP: f64 = 12.0;
 const COARSEST_QP: f64 = 46.0;
 /// Finest quantizer of moving pictures; what holds still is refined afterwards.
-const FINEST_MOVING_QP: f64 = 20.0;
+const FINEST_MOVING_QP: f64 = 16.0;
 /// Key frames are no finer than this: a joining viewer must not stall the others.
 const FINEST_KEY_QP: f64 = 28.0;
 /// Longest pause whose bits one frame may spend.
@@ -64,6 +64,8 @@ impl H264 {
         let missing = || fail("start", -1);
         let defaults = self.table().GetDefaultParams.ok_or_else(missing)?;
         let initialise = self.table().InitializeExt.ok_or_else(missing)?;
+        let mut quiet: c_int = sys::WELS_LOG_QUIET;
+        self.set_option(sys::ENCODER_OPTION_TRACE_LEVEL, (&raw mut quiet).cast())?;
         // SAFETY: the encoder is valid and the parameters are writable.
         check("defaults", unsafe { defaults(self.encoder, &raw mut self.parameters) })?;
         let p = &mut self.parameters;
@@ -77,7 +79,8 @@ impl H264 {
         p.iComplexityMode = sys::LOW_COMPLEXITY;
         p.uiIntraPeriod = 0;
         p.bEnableFrameSkip = false;
-        p.bEnableSceneChangeDetect = false;
+        // Screen content insists on it.
+        p.bEnableSceneChangeDetect = true;
         p.bEnableAdaptiveQuant = false;
         p.bEnableBackgroundDetection = false;
         p.bEnableDenoise = false;
@@ -103,9 +106,7 @@ impl H264 {
         layer.uiTransferCharacteristics = 6;
         layer.uiColorMatrix = 6;
         // SAFETY: the encoder is valid; the parameters are read before the call returns.
-        check("start", unsafe { initialise(self.encoder, &raw const self.parameters) })?;
-        let mut quiet: c_int = sys::WELS_LOG_QUIET;
-        self.set_option(sys::ENCODER_OPTION_TRACE_LEVEL, (&raw mut quiet).cast())
+        check("start", unsafe { initialise(self.encoder, &raw const self.parameters) })
     }
 
     fn set_option(&mut self, option: sys::ENCODER_OPTION, value: *mut std::os::raw::c_void) -> Result<(), Error> {

@@ -23,8 +23,7 @@ impl Decoder {
         let mut context: Box<sys::vpx_codec_ctx_t> = Box::new(unsafe { std::mem::zeroed() });
         let version = sys::VPX_DECODER_ABI_VERSION as c_int;
         // SAFETY: the context is boxed and does not move; no configuration is allowed.
-        let result =
-            unsafe { sys::vpx_codec_dec_init_ver(&raw mut *context, interface, std::ptr::null(), 0, version) };
+        let result = unsafe { sys::vpx_codec_dec_init_ver(&raw mut *context, interface, std::ptr::null(), 0, version) };
         assert_eq!(result, sys::vpx_codec_err_t::VPX_CODEC_OK);
         Self::Vpx(context)
     }
@@ -56,13 +55,12 @@ impl Drop for Decoder {
 
 fn decode_vpx(context: &mut sys::vpx_codec_ctx_t, data: &[u8]) -> Picture {
     // SAFETY: the context is initialised, and the data are read during the call only.
-    let result = unsafe {
-        sys::vpx_codec_decode(context, data.as_ptr(), data.len() as u32, std::ptr::null_mut(), 0)
-    };
+    let result = unsafe { sys::vpx_codec_decode(context, data.as_ptr(), data.len() as u32, std::ptr::null_mut(), 0) };
     assert_eq!(result, sys::vpx_codec_err_t::VPX_CODEC_OK, "decodable");
     let mut iterator: sys::vpx_codec_iter_t = std::ptr::null();
     // SAFETY: the context is initialised and the iterator starts as null.
-    let image = unsafe { sys::vpx_codec_get_frame(context, &raw mut iterator).as_ref() }.expect("a picture for each frame");
+    let image =
+        unsafe { sys::vpx_codec_get_frame(context, &raw mut iterator).as_ref() }.expect("a picture for each frame");
     let (width, height) = (image.d_w as usize, image.d_h as usize);
     let plane = |index: usize| {
         let rows = if index == 0 { height } else { height.div_ceil(2) };
