@@ -171,10 +171,11 @@ impl Worker {
             }
             if !listening {
                 // One look at the pipe, a rest, and it is emptied: 4 wake-ups a second while sound plays to nobody.
-                if self.wait(file.as_ref(), LOOK_AGAIN) && !self.wait(None, DISCARD) {
-                    if let Some(file) = &mut file {
-                        while matches!(file.read(&mut chunk), Ok(1..)) {}
-                    }
+                if self.wait(file.as_ref(), LOOK_AGAIN)
+                    && !self.wait(None, DISCARD)
+                    && let Some(file) = &mut file
+                {
+                    while matches!(file.read(&mut chunk), Ok(1..)) {}
                 }
                 continue;
             }

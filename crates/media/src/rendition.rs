@@ -54,7 +54,7 @@ impl Profile {
 /// Receives finished frames.
 pub(crate) type Sink = Arc<dyn Fn(Arc<VideoFrame>) + Send + Sync>;
 /// Sees every frame with the picture that it was made from.
-pub(crate) type Inspector = Arc<dyn Fn(&VideoFrame, &Picture) + Send + Sync>;
+pub type Inspector = Arc<dyn Fn(&VideoFrame, &Picture) + Send + Sync>;
 
 pub(crate) struct Worker {
     shared: Arc<Shared>,

@@ -9,11 +9,12 @@ use std::{
 
 use parking_lot::Mutex;
 
+pub use crate::rendition::Inspector;
 use crate::{
     Error,
     capture::{Capture, Target},
     master::{Counters, Shared, Slot, State},
-    rendition::{Inspector, Profile, Sink, Worker},
+    rendition::{Profile, Sink, Worker},
     screen::Screen,
     tiles::TileMap,
 };
@@ -147,7 +148,7 @@ impl Video {
     pub fn start_inspected(
         config: VideoConfig,
         sink: Arc<dyn Fn(Arc<VideoFrame>) + Send + Sync>,
-        inspector: Arc<dyn Fn(&VideoFrame, &Picture) + Send + Sync>,
+        inspector: Inspector,
     ) -> Result<Self, Error> {
         Self::start_inner(config, sink, Some(inspector))
     }

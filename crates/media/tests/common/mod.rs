@@ -1,5 +1,6 @@
 //! A real X server for a test, something to draw with, and a running video to watch.
-#![allow(dead_code)]
+// Each test file uses a part of this; a panic is how a test fails.
+#![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod decode;
 
@@ -152,7 +153,8 @@ impl Painter {
     /// Sets another size through RandR, as `xrandr --fb` with a new mode would.
     pub(crate) fn resize(&self, width: u16, height: u16) {
         let resources = self.connection.randr_get_screen_resources(self.root).unwrap().reply().unwrap();
-        let name = format!("{width}x{height}-test");
+        // The server refuses a name that it has seen before, and identifiers are never used twice.
+        let name = format!("{width}x{height}-{}", self.connection.generate_id().unwrap());
         let info = randr::ModeInfo { width, height, name_len: name.len() as u16, ..Default::default() };
         let mode = self.connection.randr_create_mode(self.root, info, name.as_bytes()).unwrap().reply().unwrap().mode;
         let (output, crtc) = (resources.outputs[0], resources.crtcs[0]);
