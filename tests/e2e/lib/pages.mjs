@@ -1,0 +1,35 @@
+// The pages that are shown in sessions, and what they report.
+
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+
+const PAGES = join(import.meta.dirname, '..', 'pages');
+
+/** Serves pages/ on a free port of loopback; `reports` holds what the pages have posted to /report, in order. */
+export async function servePages() {
+  const reports = [];
+  const server = createServer(async (request, response) => {
+    const path = new URL(request.url, 'http://x').pathname;
+    if (request.method === 'POST' && path === '/report') {
+      let text = '';
+      for await (const chunk of request) text += chunk;
+      reports.push(JSON.parse(text));
+      response.writeHead(204).end();
+    } else if (/^\/[a-z]+\.html$/.test(path)) {
+      try {
+        response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(readFileSync(join(PAGES, path)));
+      } catch {
+        response.writeHead(404).end();
+      }
+    } else {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    reports,
+    url: (name) => `http://127.0.0.1:${server.address().port}/${name}`,
+    stop: () => { server.closeAllConnections(); return new Promise((resolve) => server.close(resolve)); },
+  };
+}
