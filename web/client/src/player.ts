@@ -1,0 +1,182 @@
+/** What the decoder did since the page was opened, and its rates over the last interval. */
+export interface PlayerStats {
+  fps: number;
+  /** Bit/s of video and sound. */
+  bitRate: number;
+  /** 0 – 1 of the interval's packets. */
+  loss: number;
+  roundTripMs: number | null;
+  decodeMs: number | null;
+  jitterBufferMs: number | null;
+  codec: string | null;
+  decoder: string | null;
+  framesDecoded: number;
+  framesDropped: number;
+  width: number;
+  height: number;
+  /** For instance `udp` and `host`, of the server's end. */
+  protocol: string | null;
+  candidate: string | null;
+  remote: string | null;
+}
+
+/**
+ * Shows the picture and plays the sound. They are separate elements, so that the picture may play before the browser allows sound.
+ * While there is no connection the last picture stays.
+ */
+export class Player {
+  readonly video = document.createElement('video');
+  readonly audio = document.createElement('audio');
+  /** Lies over the video while there are no frames. */
+  readonly still = document.createElement('canvas');
+  /** The browser waits for a gesture before it plays sound. */
+  blocked = false;
+  #frames = 0;
+  #frameHandle = 0;
+  #previous: { time: number; bytes: number; packets: number; lost: number; frames: number; decode: number; jitter: number; emitted: number } | null = null;
+
+  constructor(
+    /** Called when the picture's size or `blocked` changed. */
+    readonly changed: () => void,
+  ) {
+    this.video.muted = true;
+    this.video.autoplay = true;
+    this.video.playsInline = true;
+    this.video.disablePictureInPicture = true;
+    this.video.tabIndex = -1;
+    this.video.setAttribute('aria-hidden', 'true');
+    this.audio.autoplay = true;
+    this.still.hidden = true;
+    this.still.setAttribute('aria-hidden', 'true');
+    this.video.addEventListener('resize', changed);
+    const gesture = (): void => {
+      if (this.blocked) void this.#play();
+    };
+    for (const event of ['pointerdown', 'keydown', 'touchend']) addEventListener(event, gesture, { capture: true, signal: this.#abort.signal });
+  }
+
+  #abort = new AbortController();
+
+  get size(): { width: number; height: number } {
+    return { width: this.video.videoWidth, height: this.video.videoHeight };
+  }
+
+  /** Frames shown so far. */
+  get frames(): number {
+    return this.#frames;
+  }
+
+  add(track: MediaStreamTrack): void {
+    if (track.kind === 'audio') {
+      this.audio.srcObject = new MediaStream([track]);
+      void this.#play();
+      return;
+    }
+    this.freeze();
+    this.video.srcObject = new MediaStream([track]);
+    void this.video.play().catch(() => {});
+    this.#watch();
+  }
+
+  /** Copies the present picture over the video, until the next frame comes. */
+  freeze(): void {
+    if (!this.video.videoWidth || !this.still.hidden) return;
+    this.still.width = this.video.videoWidth;
+    this.still.height = this.video.videoHeight;
+    this.still.getContext('2d')?.drawImage(this.video, 0, 0);
+    this.still.hidden = false;
+  }
+
+  setVolume(volume: number): void {
+    this.audio.volume = Math.max(0, Math.min(1, volume));
+    this.audio.muted = volume <= 0;
+  }
+
+  close(): void {
+    this.#abort.abort();
+    this.video.cancelVideoFrameCallback?.(this.#frameHandle);
+    this.video.srcObject = null;
+    this.audio.srcObject = null;
+  }
+
+  async #play(): Promise<void> {
+    try {
+      await this.audio.play();
+      this.#setBlocked(false);
+    } catch (error) {
+      this.#setBlocked(error instanceof DOMException && error.name === 'NotAllowedError');
+    }
+  }
+
+  #setBlocked(blocked: boolean): void {
+    if (blocked === this.blocked) return;
+    this.blocked = blocked;
+    this.changed();
+  }
+
+  #watch(): void {
+    const shown = (): void => {
+      this.#frames++;
+      if (!this.still.hidden) this.still.hidden = true;
+      this.#frameHandle = this.video.requestVideoFrameCallback(shown);
+    };
+    if ('requestVideoFrameCallback' in this.video) {
+      this.video.cancelVideoFrameCallback(this.#frameHandle);
+      this.#frameHandle = this.video.requestVideoFrameCallback(shown);
+    } else {
+      const video = this.video as HTMLVideoElement;
+      video.addEventListener('playing', () => (this.still.hidden = true), { once: true });
+    }
+  }
+
+  /** Reads the peer's statistics; rates are over the time since the last call. */
+  async stats(connection: RTCPeerConnection): Promise<PlayerStats> {
+    const report = await connection.getStats();
+    const all = [...(report as unknown as Map<string, Record<string, unknown>>).values()];
+    const inbound = all.filter((entry) => entry['type'] === 'inbound-rtp');
+    const video = inbound.find((entry) => entry['kind'] === 'video');
+    const transport = all.find((entry) => entry['type'] === 'transport');
+    const pairs = all.filter((entry) => entry['type'] === 'candidate-pair');
+    const pair = pairs.find((entry) => entry['id'] === transport?.['selectedCandidatePairId']) ?? pairs.find((entry) => entry['nominated'] && entry['state'] === 'succeeded');
+    const remote = all.find((entry) => entry['id'] === pair?.['remoteCandidateId']);
+    const local = all.find((entry) => entry['id'] === pair?.['localCandidateId']);
+    const codec = all.find((entry) => entry['id'] === video?.['codecId']);
+    const value = (entry: Record<string, unknown> | undefined, key: string): number => Number(entry?.[key] ?? 0);
+    const sum = (key: string): number => inbound.reduce((total, entry) => total + value(entry, key), 0);
+    const now = {
+      time: performance.now(),
+      bytes: sum('bytesReceived'),
+      packets: sum('packetsReceived'),
+      lost: sum('packetsLost'),
+      frames: value(video, 'framesDecoded'),
+      decode: value(video, 'totalDecodeTime'),
+      jitter: value(video, 'jitterBufferDelay'),
+      emitted: value(video, 'jitterBufferEmittedCount'),
+    };
+    // A new connection counts from nothing again.
+    const old = this.#previous && this.#previous.bytes <= now.bytes ? this.#previous : now;
+    this.#previous = now;
+    const seconds = Math.max(0.001, (now.time - old.time) / 1000);
+    const frames = now.frames - old.frames;
+    const lost = Math.max(0, now.lost - old.lost);
+    const expected = now.packets - old.packets + lost;
+    const text = (entry: Record<string, unknown> | undefined, key: string): string | null => (typeof entry?.[key] === 'string' ? (entry[key] as string) : null);
+    return {
+      fps: frames / seconds,
+      bitRate: ((now.bytes - old.bytes) * 8) / seconds,
+      loss: expected ? lost / expected : 0,
+      roundTripMs: typeof pair?.['currentRoundTripTime'] === 'number' ? value(pair, 'currentRoundTripTime') * 1000 : null,
+      decodeMs: frames ? ((now.decode - old.decode) / frames) * 1000 : null,
+      jitterBufferMs: now.emitted > old.emitted ? ((now.jitter - old.jitter) / (now.emitted - old.emitted)) * 1000 : null,
+      codec: text(codec, 'mimeType')?.replace('video/', '') ?? null,
+      decoder: text(video, 'decoderImplementation'),
+      framesDecoded: now.frames,
+      framesDropped: value(video, 'framesDropped'),
+      width: value(video, 'frameWidth'),
+      height: value(video, 'frameHeight'),
+      protocol: text(local, 'protocol') ?? text(remote, 'protocol'),
+      candidate: text(remote, 'candidateType'),
+      remote: remote ? `${text(remote, 'address') ?? text(remote, 'ip') ?? '?'}:${String(remote['port'] ?? '?')}` : null,
+    };
+  }
+}
