@@ -30,8 +30,10 @@ mkdirSync(out, { recursive: true });
 const failures = [];
 const failed = (what, error) => {
   failures.push(what);
-  console.error(`  ! ${what} could not be measured: ${error.message.trim().split('\n').at(-1)}`);
+  console.error(`  ! ${what} could not be measured: ${reason(error)}`);
 };
+/** The line of an error that says why: the last one that is not of a stack trace. */
+const reason = (error) => error.message.split('\n').filter((line) => line.trim() && !/^\s+at /.test(line)).at(-1) ?? String(error);
 const pages = await servePages();
 const machine = { cpu: cpus()[0]?.model, cores: cpus().length, load_before: loadavg()[0], started: new Date().toISOString() };
 
