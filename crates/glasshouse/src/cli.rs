@@ -12,15 +12,15 @@ use glasshouse_desktop::{MAX_SIZE, MIN_SIZE, Size};
 /// Isolated Linux desktops and browsers, streamed live to people and handed to programs.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run one session: a desktop with a program on it, and its room.
     Session(Box<SessionOptions>),
     /// Say what is missing on this machine and how to get it.
@@ -32,128 +32,128 @@ pub enum Command {
 
 /// Options of `glasshouse session`.
 #[derive(Debug, Args)]
-pub struct SessionOptions {
+pub(crate) struct SessionOptions {
     /// Address and port to listen on: HTTP and ICE over TCP, and UDP on the same number. Port 0 picks a free one.
     #[arg(long, env = "GLASSHOUSE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
     /// UDP port for WebRTC, when it has to differ from the one of --listen.
     #[arg(long, env = "GLASSHOUSE_WEBRTC_PORT", value_name = "PORT")]
-    pub webrtc_port: Option<u16>,
+    pub(crate) webrtc_port: Option<u16>,
 
     /// Public address to announce to viewers in place of the machine's own (repeatable).
     #[arg(long, env = "GLASSHOUSE_NAT1TO1", value_name = "ADDRESS", value_delimiter = ',')]
-    pub nat1to1: Vec<IpAddr>,
+    pub(crate) nat1to1: Vec<IpAddr>,
 
     /// Host name that people may use in the address bar (repeatable). Loopback names and IP addresses always work.
     #[arg(long = "allowed-host", env = "GLASSHOUSE_ALLOWED_HOSTS", value_name = "NAME", value_delimiter = ',')]
-    pub allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
 
     /// Origin whose pages may call the API from elsewhere, such as https://example.com (repeatable).
     #[arg(long, env = "GLASSHOUSE_CORS", value_name = "ORIGIN", value_delimiter = ',')]
-    pub cors: Vec<String>,
+    pub(crate) cors: Vec<String>,
 
     /// Prefix of every path, such as /desk.
     #[arg(long, env = "GLASSHOUSE_PATH_PREFIX", default_value = "/", value_name = "PATH")]
-    pub path_prefix: String,
+    pub(crate) path_prefix: String,
 
     /// Program on the desktop, when no command is given after `--`.
     #[arg(long, value_enum, default_value_t = AppName::Chromium)]
-    pub app: AppName,
+    pub(crate) app: AppName,
 
     /// Page to open first.
     #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
 
     /// Further command-line flag for the browser, such as --app-flag=--lang=de (repeatable).
     #[arg(long = "app-flag", value_name = "FLAG", allow_hyphen_values = true)]
-    pub app_flags: Vec<OsString>,
+    pub(crate) app_flags: Vec<OsString>,
 
     /// Start Chromium with the profile directory and --app-flag only, none of our own flags.
     #[arg(long)]
-    pub no_default_flags: bool,
+    pub(crate) no_default_flags: bool,
 
     /// What to do when the program ends by itself [default: restart for --app, stop for a command].
     #[arg(long, value_enum)]
-    pub on_exit: Option<OnExit>,
+    pub(crate) on_exit: Option<OnExit>,
 
     /// Keep the profile in this directory; without it, it is thrown away at the end.
     #[arg(long, value_name = "DIRECTORY")]
-    pub profile: Option<PathBuf>,
+    pub(crate) profile: Option<PathBuf>,
 
     /// Show a display that already runs, such as :3, and start nothing on it but the command after `--`.
     #[arg(long, value_name = "DISPLAY")]
-    pub display: Option<String>,
+    pub(crate) display: Option<String>,
 
     /// Size of the screen in pixels, 320x240 to 3840x2160.
     #[arg(long, env = "GLASSHOUSE_SCREEN", default_value = "1280x720", value_name = "WxH", value_parser = parse_size)]
-    pub screen: Size,
+    pub(crate) screen: Size,
 
     /// Start without PulseAudio.
     #[arg(long)]
-    pub no_sound: bool,
+    pub(crate) no_sound: bool,
 
     /// Start without a window manager.
     #[arg(long)]
-    pub no_window_manager: bool,
+    pub(crate) no_window_manager: bool,
 
     /// Frames per second at most.
     #[arg(long, env = "GLASSHOUSE_MAX_FPS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=120))]
-    pub max_fps: u32,
+    pub(crate) max_fps: u32,
 
     /// Bit rate of the best rendition at most, in kbit/s.
     #[arg(long, env = "GLASSHOUSE_MAX_BIT_RATE", default_value_t = 12_000, value_name = "KBIT/S",
           value_parser = clap::value_parser!(u32).range(200..=100_000))]
-    pub max_bit_rate: u32,
+    pub(crate) max_bit_rate: u32,
 
     /// Codec for viewers that leave the choice to us.
     #[arg(long, env = "GLASSHOUSE_CODEC", value_enum)]
-    pub codec: Option<Codec>,
+    pub(crate) codec: Option<Codec>,
 
     /// Bit rate of the sound in kbit/s.
     #[arg(long, default_value_t = 128, value_name = "KBIT/S", value_parser = clap::value_parser!(u32).range(6..=510))]
-    pub audio_bit_rate: u32,
+    pub(crate) audio_bit_rate: u32,
 
     /// How people log in.
     #[arg(long, env = "GLASSHOUSE_PROVIDER", value_enum, default_value_t = Provider::Multiuser)]
-    pub provider: Provider,
+    pub(crate) provider: Provider,
 
     /// Print one line of JSON instead of text when ready: url, listen, display, xauthority, pid.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// Logs.
     #[command(flatten)]
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 
     /// Command to run on the desktop in place of --app.
     #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// How to log.
 #[derive(Debug, Args)]
-pub struct LogOptions {
+pub(crate) struct LogOptions {
     /// Least important level to log: error, warn, info, debug or trace.
     #[arg(long, env = "GLASSHOUSE_LOG_LEVEL", default_value = "warn", value_name = "LEVEL",
           value_parser = ["error", "warn", "info", "debug", "trace"])]
-    pub log_level: String,
+    pub(crate) log_level: String,
     /// Shape of a log line.
     #[arg(long, env = "GLASSHOUSE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 /// Options of `glasshouse doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorOptions {
+pub(crate) struct DoctorOptions {
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Shape of a log line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -162,7 +162,7 @@ pub enum LogFormat {
 
 /// Programs known by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AppName {
+pub(crate) enum AppName {
     /// Chromium.
     Chromium,
     /// Firefox.
@@ -173,7 +173,7 @@ pub enum AppName {
 
 /// What to do when the program ends.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OnExit {
+pub(crate) enum OnExit {
     /// Start it again.
     Restart,
     /// End the session.
@@ -182,7 +182,7 @@ pub enum OnExit {
 
 /// Codecs.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Codec {
+pub(crate) enum Codec {
     /// VP8.
     Vp8,
     /// VP9.
@@ -193,7 +193,7 @@ pub enum Codec {
 
 /// How people log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Provider {
+pub(crate) enum Provider {
     /// Any name with the user's or the admin's password (GLASSHOUSE_USER_PASSWORD, GLASSHOUSE_ADMIN_PASSWORD; generated when not set).
     Multiuser,
     /// Anybody is admin. Only for a machine that nobody else can reach.

@@ -39,7 +39,7 @@ const PROGRAMS: [(&[&str], &str, bool, &str); 7] = [
 ];
 
 /// Prints what was found; fails when something required is missing.
-pub fn run(options: &DoctorOptions) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &DoctorOptions) -> anyhow::Result<ExitCode> {
     let findings = examine();
     let healthy = findings.iter().all(|finding| finding.ok || !finding.required);
     let mut out = std::io::stdout().lock();

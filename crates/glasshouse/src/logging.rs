@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{LogFormat, LogOptions};
 
 /// Starts logging. `RUST_LOG` wins over `--log-level`.
-pub fn start(options: &LogOptions) -> anyhow::Result<()> {
+pub(crate) fn start(options: &LogOptions) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(text)?,
         // str0m logs every refused packet of every viewer at warn.

@@ -16,7 +16,7 @@ const MAX_WAITING: usize = 1_024;
 const FIRST_BYTE: Duration = Duration::from_secs(30);
 
 /// Accepts HTTP connections and hands the others to the WebRTC engine.
-pub struct Port {
+pub(crate) struct Port {
     local: SocketAddr,
     http: mpsc::Receiver<(TcpStream, Peer)>,
     accepting: JoinHandle<()>,
@@ -27,7 +27,7 @@ impl Port {
     ///
     /// # Errors
     /// The listener has no address.
-    pub fn new(
+    pub(crate) fn new(
         listener: TcpListener,
         ice: impl Fn(std::net::TcpStream) + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {

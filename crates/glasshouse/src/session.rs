@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Runs a session until it is told to stop, or ends by itself.
-pub fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(session(options))
 }
 

@@ -15,7 +15,7 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 
                       object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'";
 
 /// Answers a request for a file of the page.
-pub async fn serve(method: Method, uri: Uri) -> Response<Body> {
+pub(crate) async fn serve(method: Method, uri: Uri) -> Response<Body> {
     if method != Method::GET && method != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD work here\n");
     }

@@ -143,7 +143,12 @@ impl Server {
 
     /// Routes under `/api`, `/health`, `/healthz`, `/metrics`. A request needs a `ConnectInfo<Peer>` extension.
     pub fn router(&self) -> axum::Router {
-        rest::router(self)
+        self.router_with_page(axum::routing::any(rest::not_found))
+    }
+
+    /// The same, and a page behind the same checks that answers every other path below the prefix.
+    pub fn router_with_page(&self, page: axum::routing::MethodRouter<Self>) -> axum::Router {
+        rest::router(self, page)
     }
 
     /// Tells every member that the server goes (`connection shutdown`) and closes their sockets; waits up to 3 s for it.

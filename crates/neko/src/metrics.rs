@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text::encode},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+use glasshouse_webrtc::DelayHistogram;
 
 use crate::{Server, signal};
 
@@ -100,6 +103,7 @@ pub(crate) async fn text(server: &Server) -> String {
         single.set(gauge(value as u64));
         r.register(name, help, single);
     }
+    r.register_collector(Box::new(ChangeToSend(inner.media.change_to_send())));
     viewer_metrics(server, r, viewers).await;
     stream_metrics(server, r);
 
@@ -108,6 +112,22 @@ pub(crate) async fn text(server: &Server) -> String {
         let _ = write!(text, "# EOF");
     }
     text
+}
+
+/// The engine's own histogram under a name of ours.
+#[derive(Debug)]
+struct ChangeToSend(DelayHistogram);
+
+impl Collector for ChangeToSend {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        const HELP: &str = "Time from a change on screen until it is sent to viewers, in seconds";
+        let mut metric =
+            encoder.encode_descriptor("glasshouse_change_to_send_seconds", HELP, None, MetricType::Histogram)?;
+        // The library writes the largest number as +Inf.
+        let buckets: Vec<_> = self.0.buckets.iter().map(|(limit, count)| (limit.min(f64::MAX), *count)).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        metric.encode_histogram::<NoLabelSet>(self.0.sum, count, &buckets, None)
+    }
 }
 
 async fn viewer_metrics(

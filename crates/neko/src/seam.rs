@@ -5,7 +5,9 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use glasshouse_desktop::ProgramState;
 use glasshouse_desktop::{Cursor, Desktop, Error as DesktopError, Input, KeyboardMap, KeyboardModifiers, Size};
-use glasshouse_webrtc::{ConnectOptions, Engine, Error as EngineError, Offer, VideoChoice, ViewerId, ViewerStats};
+use glasshouse_webrtc::{
+    ConnectOptions, DelayHistogram, Engine, Error as EngineError, Offer, VideoChoice, ViewerId, ViewerStats,
+};
 
 /// A future that a trait object can return.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -97,6 +99,7 @@ pub trait Media: Send + Sync + 'static {
     fn broadcast_data(&self, except: Option<ViewerId>, message: Bytes);
     fn close(&self, id: ViewerId);
     fn stats(&self, id: ViewerId) -> Pending<'_, Result<ViewerStats, EngineError>>;
+    fn change_to_send(&self) -> DelayHistogram;
 }
 
 impl Media for Engine {
@@ -129,6 +132,9 @@ impl Media for Engine {
     }
     fn broadcast_data(&self, except: Option<ViewerId>, message: Bytes) {
         Self::broadcast_data(self, except, message);
+    }
+    fn change_to_send(&self) -> DelayHistogram {
+        Self::change_to_send(self)
     }
     fn close(&self, id: ViewerId) {
         Self::close(self, id);

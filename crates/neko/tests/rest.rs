@@ -4,6 +4,7 @@ mod common;
 use common::{Harness, config};
 use glasshouse_desktop::{Input, KeyboardMap};
 use serde_json::json;
+use tower::ServiceExt;
 
 #[tokio::test]
 async fn sessions() {
@@ -244,4 +245,39 @@ async fn paths_methods_hosts_and_origins() {
     assert_eq!(answer.headers.get_all("vary").iter().count(), 3);
     *h.desk.fails.lock() = true;
     assert_eq!(h.get("/healthz", "").await.status, 503);
+}
+
+#[tokio::test]
+async fn metrics_show_how_long_changes_take() {
+    let h = Harness::with(config()).await;
+    let text = h.get("/metrics", "").await.text();
+    for line in [
+        "glasshouse_change_to_send_seconds_sum 0.75",
+        "glasshouse_change_to_send_seconds_count 3",
+        "glasshouse_change_to_send_seconds_bucket{le=\"0.01\"} 2",
+        "glasshouse_change_to_send_seconds_bucket{le=\"+Inf\"} 3",
+    ] {
+        assert!(text.lines().any(|present| present == line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn page_answers_below_the_prefix_and_only_to_allowed_hosts() {
+    let h = Harness::with(glasshouse_neko::Config { path_prefix: "/desk".into(), ..config() }).await;
+    let page = axum::routing::any(|uri: axum::http::Uri| async move { format!("page {}", uri.path()) });
+    let peer = glasshouse_neko::Peer { remote: h.address, local: h.address };
+    let router = h.server.router_with_page(page).layer(axum::Extension(axum::extract::ConnectInfo(peer)));
+    let get = async |path: &str, host: &str| {
+        let request = axum::http::Request::builder().uri(path).header("Host", host);
+        let response = router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    assert_eq!(get("/desk/", "localhost").await, (200, "page /".into()));
+    assert_eq!(get("/desk/assets/app.js", "localhost").await, (200, "page /assets/app.js".into()));
+    assert_eq!(get("/desk", "localhost").await.0, 308);
+    assert_eq!(get("/desk/health", "localhost").await, (200, "true".into()));
+    assert_eq!(get("/", "localhost").await.0, 404);
+    assert_eq!(get("/desk/", "rebound.example").await.0, 421);
 }

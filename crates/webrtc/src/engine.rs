@@ -16,6 +16,7 @@ use str0m::{Candidate, IceCreds, RtcError, config::DtlsCert};
 use crate::{
     Config, ConnectOptions, Error, Event, Offer, ViewerId, adapt,
     addresses::{self, Plan},
+    delay::Delays,
     inbox::{Batch, Command, Inbox, Media, Reply},
     packetize::Packets,
     ports::{self, Ports},
@@ -66,6 +67,9 @@ pub(crate) struct Engine {
     by_remote: HashMap<SocketAddr, usize>,
     rates: HashMap<Rendition, u64>,
     rated: Instant,
+    delays: Arc<Delays>,
+    /// When the changes were noticed that this turn's packets show.
+    sent: Vec<Instant>,
     stopping: bool,
 }
 
@@ -76,6 +80,7 @@ impl Engine {
         poll: Poll,
         inbox: Arc<Inbox>,
         udp: Udp,
+        delays: Arc<Delays>,
     ) -> io::Result<Self> {
         let now = Instant::now();
         Ok(Self {
@@ -98,6 +103,8 @@ impl Engine {
             by_remote: HashMap::new(),
             rates: HashMap::new(),
             rated: now,
+            delays,
+            sent: Vec::new(),
             stopping: false,
         })
     }
@@ -172,6 +179,10 @@ impl Engine {
         }
         self.rate_encoders(now);
         self.ports.flush();
+        let now = Instant::now();
+        for damaged_at in self.sent.drain(..) {
+            self.delays.record(now.saturating_duration_since(damaged_at));
+        }
     }
 
     fn due(&mut self, slot: usize, now: Instant) {
@@ -364,13 +375,18 @@ impl Engine {
             Media::Video(frame) => {
                 let Some(packets) = Packets::new(frame) else { return };
                 let packets = Arc::new(packets);
+                let mut wanted = false;
                 for slot in 0..self.slots.len() {
                     if self.slots[slot].as_ref().is_some_and(|viewer| viewer.wants(packets.rendition)) {
+                        wanted = true;
                         self.with(slot, |viewer, world| {
                             viewer.video(&packets, world);
                             Ok(())
                         });
                     }
+                }
+                if wanted {
+                    self.sent.push(frame.damaged_at);
                 }
             }
             Media::Audio(packet) => {

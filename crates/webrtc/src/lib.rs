@@ -4,6 +4,7 @@
 
 mod adapt;
 mod addresses;
+mod delay;
 mod engine;
 mod inbox;
 mod packetize;
@@ -26,6 +27,7 @@ use glasshouse_media::{Audio, AudioPacket, Quality, Video, VideoCodec, VideoFram
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+pub use delay::DelayHistogram;
 use inbox::{Command, Inbox, Media, Reply};
 pub use sources::Sources;
 
@@ -161,6 +163,7 @@ pub struct Engine {
 }
 
 struct Thread {
+    delays: Arc<delay::Delays>,
     inbox: Arc<Inbox>,
     port: u16,
     handle: Mutex<Option<JoinHandle<()>>>,
@@ -195,9 +198,10 @@ impl Engine {
         let port = udp.address().port();
         let poll = mio::Poll::new()?;
         let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), engine::INBOX)?));
-        let engine = engine::Engine::new(config, events, poll, Arc::clone(&inbox), udp)?;
+        let delays = Arc::new(delay::Delays::default());
+        let engine = engine::Engine::new(config, events, poll, Arc::clone(&inbox), udp, Arc::clone(&delays))?;
         let handle = std::thread::Builder::new().name("webrtc".into()).spawn(move || engine.run())?;
-        Ok(Self { thread: Arc::new(Thread { inbox, port, handle: Mutex::new(Some(handle)) }) })
+        Ok(Self { thread: Arc::new(Thread { inbox, port, delays, handle: Mutex::new(Some(handle)) }) })
     }
 
     /// Names the sources that the viewers' choices are acquired from; called once, before the first viewer.
@@ -213,6 +217,12 @@ impl Engine {
     /// The UDP port.
     pub fn port(&self) -> u16 {
         self.thread.port
+    }
+
+    /// Time from the notice of a change on screen until the packets that show it were handed to the system, for every frame
+    /// that at least one viewer got.
+    pub fn change_to_send(&self) -> DelayHistogram {
+        self.thread.delays.histogram()
     }
 
     /// Takes an accepted connection whose first bytes are ICE over TCP (RFC 4571 framing).

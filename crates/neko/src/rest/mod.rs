@@ -21,8 +21,8 @@ use axum::{
     extract::DefaultBodyLimit,
     http::{StatusCode, header},
     middleware,
-    response::{IntoResponse, Response},
-    routing::{any, delete, get, post},
+    response::{IntoResponse, Redirect, Response},
+    routing::{MethodRouter, any, delete, get, post},
 };
 use serde::Serialize;
 
@@ -59,21 +59,27 @@ fn picture(kind: &'static str, bytes: bytes::Bytes) -> Answer {
     Ok((headers, bytes).into_response())
 }
 
-async fn not_found() -> Response {
+pub(crate) async fn not_found() -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
     (StatusCode::NOT_FOUND, headers, "404 page not found\n").into_response()
 }
 
-/// Everything under the path prefix.
-pub(crate) fn router(server: &Server) -> Router {
+/// Everything under the path prefix; `page` answers what is no route.
+pub(crate) fn router(server: &Server, page: MethodRouter<Server>) -> Router {
     let routes = Router::new()
         .merge(api(server))
         .route("/health", get(health::health))
         .route("/healthz", get(health::healthz))
-        .route("/metrics", get(health::metrics));
+        .route("/metrics", get(health::metrics))
+        .fallback_service(page.with_state(server.clone()));
     let routes = match server.inner.config.path_prefix.trim_matches('/') {
         "" => routes,
-        prefix => Router::new().nest(&format!("/{prefix}"), routes),
+        prefix => {
+            // The page's addresses are relative to its folder.
+            let folder = format!("/{prefix}/");
+            let to_folder = get(move || async move { Redirect::permanent(&folder) });
+            Router::new().route(&format!("/{prefix}"), to_folder).nest(&format!("/{prefix}/"), routes)
+        }
     };
     routes
         .layer(middleware::from_fn_with_state(server.clone(), guard::cors))

@@ -23,7 +23,9 @@ use glasshouse_neko::{
     Config, Peer, Provider, Server,
     seam::{Desk, Media, Pending},
 };
-use glasshouse_webrtc::{ConnectOptions, Error as EngineError, Offer, VideoChoice, ViewerId, ViewerStats};
+use glasshouse_webrtc::{
+    ConnectOptions, DelayHistogram, Error as EngineError, Offer, VideoChoice, ViewerId, ViewerStats,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_tungstenite::{
@@ -180,6 +182,9 @@ impl Media for FakeMedia {
     }
     fn broadcast_data(&self, except: Option<ViewerId>, message: Bytes) {
         self.broadcasts.lock().push((except, message));
+    }
+    fn change_to_send(&self) -> DelayHistogram {
+        DelayHistogram { sum: 0.75, buckets: vec![(0.01, 2), (f64::INFINITY, 1)] }
     }
     fn close(&self, id: ViewerId) {
         self.note(format!("close {}", id.0));
