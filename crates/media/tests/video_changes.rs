@@ -50,13 +50,16 @@ fn a_new_size_starts_with_a_key_frame_of_that_size() {
         let high = rendition(codec, Quality::High);
         watch.video.acquire(high);
         for (width, height) in [(800, 600), (1024, 300), (321, 241), (640, 480)] {
+            let before = watch.count();
             painter.resize(width, height);
             painter.noise(u64::from(width), width, height.min(32));
             let even = if codec == VideoCodec::H264 { 1 } else { 0 };
             let size = (width + (width & even), height + (height & even));
-            let from =
-                watch.until("key frame of the new size", |seen| seen.iter().rposition(|f| f.key && f.size == size));
-            watch.until("rest", |seen| seen[from..].iter().all(|frame| frame.size == size).then_some(()));
+            let from = watch.until("key frame of the new size", |seen| {
+                (before..seen.len()).find(|&index| seen[index].key && seen[index].size == size)
+            });
+            let rest = watch.until("", |seen| Some(seen[from..].iter().all(|frame| frame.size == size)));
+            assert!(rest, "{codec:?}: an old size after {width}x{height}");
         }
         watch.video.release(high);
     }

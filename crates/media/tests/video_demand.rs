@@ -1,5 +1,8 @@
 //! Encoders come and go with demand; key frames are shared; bit rates are kept.
 
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;
