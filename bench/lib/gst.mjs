@@ -3,7 +3,7 @@
 // What neko builds when nothing is configured: ximagesrc without the pointer and without DAMAGE, converted, and vp8enc at constant
 // bit rate with a key frame every 25 frames. neko's own work after the encoder (RTP, SRTP, sockets) is not in it.
 
-import { closeSync, openSync, readSync, statSync, rmSync } from 'node:fs';
+import { closeSync, openSync, readSync, readdirSync, statSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Child, cpuDuring, scratch, sleep } from './process.mjs';
 import { WIDTH, HEIGHT } from './desktop.mjs';
@@ -20,16 +20,17 @@ const launch = (pipeline, env, log) => new Child(['gst-launch-1.0', '-q', ...pip
 /** Share of a core and bit rate of the pipeline on a display, after its start. */
 export async function gstCost(display, env, seconds) {
   const folder = scratch('gst');
-  const file = join(folder, 'out.vp8');
-  const child = launch([...source(display, -1), 'queue', '!', ...ENCODER, '!', 'filesink', `location=${file}`, 'buffer-mode=unbuffered', 'sync=false'], env, join(folder, 'log'));
+  const child = launch([...source(display, -1), 'queue', '!', ...ENCODER, '!', 'multifilesink', `location=${join(folder, 'frame-%d')}`, 'sync=false'], env, join(folder, 'log'));
   await sleep(1500);
   if (!child.running) throw new Error(`gst-launch-1.0 ended: ${child.tail()}`);
-  const before = statSync(file).size;
+  const frames = () => readdirSync(folder).filter((name) => name.startsWith('frame-'));
+  const before = new Set(frames());
   const cpu = await cpuDuring(child.pid, seconds);
-  const bytes = statSync(file).size - before;
+  const fresh = frames().filter((name) => !before.has(name));
   await child.stop('SIGKILL');
-  rmSync(file);
-  return { ...cpu, bytes_per_second: bytes / cpu.seconds };
+  const bytes = fresh.reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+  rmSync(folder, { recursive: true });
+  return { ...cpu, fps: fresh.length / cpu.seconds, bytes_per_second: bytes / cpu.seconds };
 }
 
 /**

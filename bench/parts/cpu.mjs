@@ -110,7 +110,7 @@ async function moving(page, pages, quick) {
     }
     const ratio = median(rounds.map((r) => r.ratio));
     const of = (pick) => median(rounds.map(pick));
-    note(page, `CPU, ours with one viewer at ${fixed(of((r) => r.own.fps))} fps / neko's pipeline at 25`,
+    note(page, `CPU, ours with one viewer at ${fixed(of((r) => r.own.fps))} fps / neko's pipeline at ${fixed(of((r) => r.neko.fps))}`,
       `${fixed(of((r) => r.own.core_percent))} % / ${fixed(of((r) => r.neko.core_percent))} % = ${fixed(ratio, 2)}×`, `≤ ${LIMITS[page]}×`, ratio <= LIMITS[page]);
     note(page, 'bytes a second, ours to the viewer / neko\'s pipeline',
       `${kilobytes(of((r) => r.own.bytes / r.own.seconds))} / ${kilobytes(of((r) => r.neko.bytes_per_second))}`);

@@ -48,8 +48,8 @@ async function real(pages, quick) {
     const [one, all] = [measured[1], measured[VIEWERS]];
     const full = all.max_fps;
     note('fan-out', `${VIEWERS} real WebRTC viewers on typing (10 changes a second), frames a second each`, `min ${fixed(all.min_fps)}, median ${fixed(all.median_fps)}, max ${fixed(full)}; one viewer ${fixed(one.median_fps)}`,
-      'every one at full frame rate', all.min_fps >= 0.95 * one.median_fps);
-    note('fan-out', 'our CPU per extra viewer', `${fixed((all.cpu.core_percent - one.cpu.core_percent) / (VIEWERS - 1), 2)} % of a core at ${fixed((all.bits_per_second) / 1e6)} Mbit/s each (1: ${fixed(one.cpu.core_percent)} %, ${VIEWERS}: ${fixed(all.cpu.core_percent)} %)`, 'printed');
+      'every one at full frame rate', all.min_fps >= 0.95 * all.median_fps && all.median_fps >= 0.9 * one.median_fps);
+    note('fan-out', 'our CPU per extra viewer', `${fixed((all.cpu.core_percent - one.cpu.core_percent) / (VIEWERS - 1), 2)} % of a core at ${fixed(all.bits_per_second / 1e6, 2)} Mbit/s each (1: ${fixed(one.cpu.core_percent)} %, ${VIEWERS}: ${fixed(all.cpu.core_percent)} %)`, 'printed');
     note('fan-out', 'our memory', `${fixed(one.resident_mib)} MiB with 1 viewer, ${fixed(all.resident_mib)} MiB with ${VIEWERS}`);
     return measured;
   } finally {
