@@ -24,7 +24,7 @@ pub use video::{
 };
 
 /// Codec for viewers that leave the choice to us: of the three, VP8 takes least CPU on scrolling text and on motion (720p30,
-/// 2 Mbit/s: 21 % and 35 % of a core; VP9 26 % and 51 %). VP9 is better on typing (3 % against 7 %, a third of the bytes) and
+/// 2 Mbit/s: 21 % and 35 % of a core; VP9 26 % and about 38 %). VP9 is better on typing (3 % against 7 %, a third of the bytes) and
 /// 4 dB sharper on scrolling at fewer bytes: worth choosing where CPU is not scarce.
 pub const DEFAULT_CODEC: VideoCodec = VideoCodec::Vp8;
 
