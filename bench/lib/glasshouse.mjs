@@ -85,7 +85,8 @@ export function histogramQuantile(before, after, name, p) {
   for (const [key, value] of after) {
     const match = new RegExp(`^${name}_bucket\\{.*le="([^"]+)".*\\}$`).exec(key);
     if (!match) continue;
-    const limit = match[1] === '+Inf' ? Infinity : Number(match[1]);
+    // prometheus-client writes the last bucket as f64::MAX.
+    const limit = match[1] === '+Inf' || Number(match[1]) > 1e300 ? Infinity : Number(match[1]);
     buckets.set(limit, (buckets.get(limit) ?? 0) + value - (before.get(key) ?? 0));
   }
   const limits = [...buckets.keys()].sort((a, b) => a - b);

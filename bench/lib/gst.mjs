@@ -5,7 +5,7 @@
 
 import { closeSync, openSync, readSync, readdirSync, statSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { Child, cpuDuring, scratch, sleep } from './process.mjs';
+import { Child, cpuDuring, scratch, until } from './process.mjs';
 import { WIDTH, HEIGHT } from './desktop.mjs';
 
 export const NEKO_FPS = 25;
@@ -21,9 +21,11 @@ const launch = (pipeline, env, log) => new Child(['gst-launch-1.0', '-q', ...pip
 export async function gstCost(display, env, seconds) {
   const folder = scratch('gst');
   const child = launch([...source(display, -1), 'queue', '!', ...ENCODER, '!', 'multifilesink', `location=${join(folder, 'frame-%d')}`, 'sync=false'], env, join(folder, 'log'));
-  await sleep(1500);
-  if (!child.running) throw new Error(`gst-launch-1.0 ended: ${child.tail()}`);
   const frames = () => readdirSync(folder).filter((name) => name.startsWith('frame-'));
+  await until('one second of frames from gst-launch-1.0', () => {
+    if (!child.running) throw new Error(`gst-launch-1.0 ended: ${child.tail()}`);
+    return frames().length >= NEKO_FPS;
+  });
   const before = new Set(frames());
   const cpu = await cpuDuring(child.pid, seconds);
   const fresh = frames().filter((name) => !before.has(name));

@@ -7,7 +7,7 @@ const rows = [];
  */
 export function note(part, what, value, promise = '', kept = null) {
   rows.push({ part, what, value, promise, kept });
-  console.log(`  ${kept === null ? ' ' : kept ? '✓' : '✗'} ${what}: ${value}${promise ? `   (promised: ${promise})` : ''}`);
+  console.log(`  ${kept === null ? ' ' : kept ? '✓' : '✗'} ${part}: ${what}: ${value}${promise ? `   (promised: ${promise})` : ''}`);
 }
 
 export const noted = () => rows;
