@@ -123,10 +123,9 @@ impl Collector for ChangeToSend {
         const HELP: &str = "Time from a change on screen until it is sent to viewers, in seconds";
         let mut metric =
             encoder.encode_descriptor("glasshouse_change_to_send_seconds", HELP, None, MetricType::Histogram)?;
-        // The library writes the largest number as +Inf.
-        let buckets: Vec<_> = self.0.buckets.iter().map(|(limit, count)| (limit.min(f64::MAX), *count)).collect();
+        let buckets = &self.0.buckets;
         let count = buckets.iter().map(|(_, count)| count).sum();
-        metric.encode_histogram::<NoLabelSet>(self.0.sum, count, &buckets, None)
+        metric.encode_histogram::<NoLabelSet>(self.0.sum, count, buckets, None)
     }
 }
 
