@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import WebSocket from 'ws';
 import { usage } from './lib/process.mjs';
 import { Session } from './lib/session.mjs';
 import { joinSession, launch } from './lib/viewer.mjs';
