@@ -16,11 +16,9 @@ use rustix::{
 
 use crate::Error;
 
-/// First of the user ids that sessions take when we are root; above what distributions give to people and services.
-const FIRST_ID: u32 = 100_000;
-
-/// How many there are.
-const IDS: u32 = 50_000;
+/// First of the user ids that sessions take when we are root, above what distributions give to people and services,
+/// and how many there are.
+pub(crate) const IDS: (u32, u32) = (100_000, 50_000);
 
 /// The user, and group, of one session on the host. Free for others again when dropped.
 #[derive(Debug)]
@@ -43,7 +41,8 @@ impl Lease {
         let locks = state.join("uids");
         let make = || -> io::Result<()> { fs::DirBuilder::new().recursive(true).mode(0o700).create(&locks) };
         make().map_err(Error::io(format!("cannot make {}", locks.display())))?;
-        for id in FIRST_ID..FIRST_ID + IDS {
+        let (first, count) = IDS;
+        for id in first..first + count {
             let path = locks.join(id.to_string());
             let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
             let lock = OwnedFd::from(file.map_err(Error::io(format!("cannot open {}", path.display())))?);
@@ -52,7 +51,7 @@ impl Lease {
                 return Ok(Self { id, _lock: Some(lock) });
             }
         }
-        Err(Error::Invalid(format!("all {IDS} user ids for sessions are in use")))
+        Err(Error::Invalid(format!("all {count} user ids for sessions are in use")))
     }
 
     /// The user and group id on the host.

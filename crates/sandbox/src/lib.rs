@@ -5,12 +5,13 @@
 
 mod cgroup;
 mod config;
+pub mod egress;
 mod error;
 mod freeze;
 mod launch;
 mod lease;
 mod plan;
-mod probe;
+pub mod probe;
 mod registry;
 pub mod stage;
 mod wire;

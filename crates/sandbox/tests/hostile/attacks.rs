@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{TcpStream, UdpSocket},
     os::{
         fd::AsRawFd,
@@ -139,6 +140,7 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
             let address = args[0].parse().map_err(|_| "address".to_owned())?;
             TcpStream::connect_timeout(&address, Duration::from_secs(3)).map(|_| "connected".into()).map_err(|e| e.to_string())
         },
+        "fetch" => fetch,
         "udp" => |args| {
             let socket = UdpSocket::bind("0.0.0.0:0").map_err(|e| e.to_string())?;
             socket.set_read_timeout(Some(Duration::from_secs(2))).map_err(|e| e.to_string())?;
@@ -216,6 +218,15 @@ fn sure<T: std::fmt::Debug>(result: Result<T, String>) -> Result<String, String>
 
 fn pid(args: &[&str]) -> Result<i32, String> {
     args[0].parse().map_err(|_| "not a pid".to_owned())
+}
+
+/// Asks a proxy for a URL; gains what comes back, if it is not a refusal.
+fn fetch(args: &[&str]) -> Result<String, String> {
+    let mut stream = TcpStream::connect(args[0]).map_err(|e| e.to_string())?;
+    stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", args[1]).as_bytes()).map_err(|e| e.to_string())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(|e| e.to_string())?;
+    if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(answer.lines().next().unwrap_or("").into()) }
 }
 
 fn see_process(args: &[&str]) -> Result<String, String> {
