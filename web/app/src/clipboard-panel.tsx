@@ -17,7 +17,7 @@ export function ClipboardPanel({ connection, viewer, onClose }: { connection: Co
       {!allowed && <p className="hint">Only the person in control uses the session's clipboard.</p>}
       <textarea data-autofocus aria-label="Clipboard text" rows={7} value={text} onChange={(event) => setText(event.target.value)} placeholder="Copy something in the session, or put text here to send it there." />
       <div className="row">
-        <button type="button" disabled={!allowed} onClick={() => run(clipboard.sendAndWait(text).then(() => 'Sent to the session.'))}>
+        <button type="button" disabled={!allowed} onClick={() => run(clipboard.send(text).then(() => 'Sent to the session.'))}>
           Send to session
         </button>
         <button type="button" onClick={() => run(navigator.clipboard.writeText(text).then(() => 'Copied to this device.'))}>

@@ -8,9 +8,6 @@ export interface ClipboardEvents {
   image: undefined;
 }
 
-/** Characters up to which text goes by WebSocket, whose messages end at 2 MiB. */
-const SOCKET_LIMIT = 256 * 1024;
-
 /** Keeps the session's clipboard and the local one alike, as far as the browser allows. */
 export class Clipboard extends Emitter<ClipboardEvents> {
   /** The session's text as last seen. */
@@ -27,6 +24,7 @@ export class Clipboard extends Emitter<ClipboardEvents> {
         if (message.event === 'clipboard/updated') void this.#received(message.payload.text);
         if (message.event === 'glasshouse/clipboard') {
           this.hasImage = message.payload.image;
+          if (!message.payload.text) this.text = '';
           if (message.payload.image) this.emit('image', undefined);
         }
       }),
@@ -50,20 +48,8 @@ export class Clipboard extends Emitter<ClipboardEvents> {
     return isHost(room) && (self(room)?.profile.can_access_clipboard ?? false);
   }
 
-  /** Puts text onto the session's clipboard. Resolves when the session has it. */
+  /** Puts text onto the session's clipboard and resolves once it is there, so that a paste after it pastes this; false without the right. */
   async send(text: string): Promise<boolean> {
-    if (!this.allowed) return false;
-    this.#sent = text;
-    this.text = text;
-    // A REST answer says that the text has arrived, so that Ctrl+V after it pastes the new text.
-    if (text.length === 0 || text.length > SOCKET_LIMIT || !this.connection.send('clipboard/set', { text })) {
-      await this.connection.api.setClipboard({ text });
-    }
-    return true;
-  }
-
-  /** Like `send`, and waits for the session in any case. */
-  async sendAndWait(text: string): Promise<boolean> {
     if (!this.allowed) return false;
     if (text === this.text) return true;
     this.#sent = text;
@@ -76,7 +62,9 @@ export class Clipboard extends Emitter<ClipboardEvents> {
   async writeLocal(): Promise<boolean> {
     try {
       if (!document.hasFocus()) throw new Error('no focus');
-      await navigator.clipboard.writeText(this.text);
+      // Pages without TLS have no Clipboard API; in a gesture the old command still works.
+      if (navigator.clipboard) await navigator.clipboard.writeText(this.text);
+      else if (!copyByCommand(this.text)) throw new Error('not allowed');
       this.#pending = false;
       return true;
     } catch {
@@ -113,5 +101,19 @@ export class Clipboard extends Emitter<ClipboardEvents> {
     }
     this.text = text;
     this.emit('text', { text, written: await this.writeLocal() });
+  }
+}
+
+function copyByCommand(text: string): boolean {
+  const fill = (event: ClipboardEvent): void => {
+    event.clipboardData?.setData('text/plain', text);
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  document.addEventListener('copy', fill, true);
+  try {
+    return document.execCommand('copy');
+  } finally {
+    document.removeEventListener('copy', fill, true);
   }
 }

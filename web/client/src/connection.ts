@@ -64,12 +64,16 @@ export class Connection extends Emitter<ConnectionEvents> {
   room: Room = emptyRoom;
   video: VideoChoice;
   peer: Peer | null = null;
+  /** The desktop's cursor as last told. */
+  cursor: Extract<channel.ChannelMessage, { type: 'image' }> | null = null;
   #socket: WebSocket | null = null;
   #link: Link;
   #storage: Storage | null;
   #key: string;
   #early: RTCIceCandidateInit[] = [];
   #pointer: { x: number; y: number } | null = null;
+  /** Presses that were sent before this member was known as host. */
+  readonly #claims = new Set<string>();
   #mediaUp = false;
   #wasLive = false;
   #provideTimer: ReturnType<typeof setTimeout> | null = null;
@@ -85,7 +89,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.video = options.video ?? { quality: 'auto', codec: 'auto' };
     this.#link = new Link({
       open: () => this.#open(),
-      close: () => this.#closeSocket(),
+      close: (clean) => this.#closeSocket(clean),
       changed: (state) => this.#linkChanged(state),
       now: () => Date.now(),
       setTimeout: (callback, ms) => setTimeout(callback, ms) as unknown as number,
@@ -135,6 +139,11 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#link.stop('signed-out');
     await done;
     this.api.token = null;
+  }
+
+  /** The tracks that are playing now. */
+  get tracks(): MediaStreamTrack[] {
+    return this.peer?.connection.getReceivers().map(({ track }) => track) ?? [];
   }
 
   /** Connects again after `asleep`, `kicked` or `ended`. */
@@ -191,17 +200,24 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   #input(bytes: ArrayBuffer, event: string, payload: Record<string, unknown>): void {
+    const release = event.endsWith('up');
+    const what = JSON.stringify(payload);
     if (isHost(this.room)) {
+      // The server said so after it handled the press, so the data channel cannot overtake it.
+      if (release) this.#claims.delete(what);
       if (!this.peer?.send(bytes)) this.send(event, payload);
+    } else if (release) {
+      // A release alone must not ask for control, but one whose press did must follow it.
+      if (this.#claims.delete(what)) this.send(event, payload);
     } else if (takesControlByUse(this.room)) {
-      // Releases never ask for control: they may follow its loss.
+      if (event !== 'control/scroll') this.#claims.add(what);
       // Moves sent before were those of a guest, so the place goes along.
-      if (!event.endsWith('up')) this.send(event, event === 'control/scroll' ? payload : { ...payload, ...this.#pointer });
-    } else if (!event.endsWith('up')) this.emit('refused', undefined);
+      this.send(event, event === 'control/scroll' ? payload : { ...payload, ...this.#pointer });
+    } else this.emit('refused', undefined);
   }
 
   #open(): void {
-    this.#closeSocket();
+    this.#closeSocket(false);
     const url = this.api.url('api/ws?glasshouse=1');
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     const socket = new WebSocket(url, ['glasshouse', `token.${this.api.token ?? ''}`]);
@@ -219,10 +235,11 @@ export class Connection extends Emitter<ConnectionEvents> {
     };
   }
 
-  #closeSocket(): void {
+  #closeSocket(clean: boolean): void {
     const socket = this.#socket;
     this.#socket = null;
-    socket?.close(1000);
+    // Anything but 1000 keeps control through the server's grace.
+    socket?.close(clean ? 1000 : 4000);
   }
 
   #handle(message: ServerMessage): void {
@@ -298,7 +315,10 @@ export class Connection extends Emitter<ConnectionEvents> {
     const peer: Peer = new Peer(payload, {
       send: (event, data) => void this.send(event, data),
       track: (track) => this.emit('track', track),
-      channel: (data) => this.emit('channel', data),
+      channel: (data) => {
+        if (data.type === 'image') this.cursor = data;
+        this.emit('channel', data);
+      },
       up: () => {
         this.#mediaUp = true;
         this.#mediaAttempt = 0;

@@ -23,6 +23,7 @@ export interface KeyboardOptions {
 }
 
 const CONTROL_LEFT = 0xffe3;
+const ALT_LEFT = 0xffe9;
 const ALT_RIGHT = 0xffea;
 const META = new Set(['MetaLeft', 'MetaRight', 'OSLeft', 'OSRight']);
 const modifierKeysyms = { ctrlKey: [0xffe3, 0xffe4], altKey: [0xffe9, 0xffea], shiftKey: [0xffe1, 0xffe2], metaKey: [0xffeb, 0xffec] } as const;
@@ -53,7 +54,7 @@ export class Keyboard {
     if (event.isComposing || event.keyCode === 229 || event.key === 'Process' || event.key === 'Dead' || event.key === 'Unidentified') return false;
     const { mac, windows } = this.options;
     if (this.#pendingControl !== null) {
-      if (event.code === 'AltRight') {
+      if (event.key === 'AltGraph') {
         this.#dropPending();
         this.#press('AltRight', 0xfe03);
         return true;
@@ -79,17 +80,38 @@ export class Keyboard {
       return true;
     }
     const character = sym >= 0x01000000 || (sym >= 0x20 && sym <= 0xff);
-    if (mac && character && event.altKey && !event.metaKey && !event.ctrlKey) {
-      // The character was made with Option, which must not reach the desktop as Alt.
-      const alt = [...this.#held].filter(([, value]) => value === 0xffe9 || value === ALT_RIGHT);
-      for (const [, value] of alt) this.send(value, false);
+    this.#reconcile(event, code);
+    // The character was made with Option, or on Windows with Ctrl+Alt in place of AltGr; they must not act a second time.
+    const option = mac && character && event.altKey && !event.metaKey && !event.ctrlKey;
+    const altGraph = windows && character && event.ctrlKey && event.altKey && (event.getModifierState?.('AltGraph') ?? false);
+    if (option || altGraph) {
+      const restore = this.#lift((value) => value === ALT_LEFT || value === ALT_RIGHT || (altGraph && value === CONTROL_LEFT));
       this.#press(code, sym);
-      for (const [, value] of alt) this.send(value, true);
+      restore();
       return true;
     }
-    this.#reconcile(event, code);
-    this.#press(code, sym);
+    // A Mac tells nothing of a key that is let go while Command is down.
+    if (mac && event.metaKey && !MODIFIERS.has(sym)) this.tap(sym);
+    else this.#press(code, sym);
     return true;
+  }
+
+  /** Presses a chord, such as Ctrl+V, whatever is held; what is held stays so. */
+  chord(...syms: number[]): void {
+    this.#flushPending();
+    const restore = this.#lift(() => true);
+    for (const sym of syms) this.send(sym, true);
+    for (const sym of syms.reverse()) this.send(sym, false);
+    restore();
+  }
+
+  /** Lets go of the modifiers that `which` picks, for the time until the returned function is called. */
+  #lift(which: (sym: number) => boolean): () => void {
+    const lifted = [...new Set(this.#held.values())].filter((sym) => MODIFIERS.has(sym) && which(sym));
+    for (const sym of lifted) this.send(sym, false);
+    return () => {
+      for (const sym of lifted) this.send(sym, true);
+    };
   }
 
   /** Handles keyup; false when nothing was pressed by it. */
@@ -100,7 +122,7 @@ export class Keyboard {
     if (sym === undefined) return false;
     this.#held.delete(code);
     if (![...this.#held.values()].includes(sym)) this.send(sym, false);
-    // A Mac tells nothing of keys that are let go while Command is down, so they are taken as let go with it.
+    // The same for a key that was down before Command.
     if (this.options.mac && META.has(event.code)) this.#releaseOrdinary();
     return true;
   }
@@ -111,6 +133,11 @@ export class Keyboard {
       const sym = charKeysym(character);
       if (sym) this.tap(sym);
     }
+  }
+
+  /** Whether Control is pressed on the desktop. */
+  get control(): boolean {
+    return this.held.some((sym) => sym === 0xffe3 || sym === 0xffe4);
   }
 
   /** Presses and releases a keysym. */

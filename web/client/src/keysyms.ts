@@ -1,11 +1,11 @@
 /** X11 keysyms (X.org's keysymdef.h) of DOM keys. */
 
-/** `KeyboardEvent.key` names; two numbers are left and right. */
+/** `KeyboardEvent.key` names; two numbers are left and right. Compose is missing: the browser composes, and its text is typed. */
 const named: Record<string, number | readonly [number, number]> = {
   Backspace: 0xff08, Tab: 0xff09, Enter: 0xff0d, Escape: 0xff1b, Delete: 0xffff, Pause: 0xff13, ScrollLock: 0xff14, PrintScreen: 0xff61,
   Home: 0xff50, ArrowLeft: 0xff51, ArrowUp: 0xff52, ArrowRight: 0xff53, ArrowDown: 0xff54, PageUp: 0xff55, PageDown: 0xff56, End: 0xff57,
   Insert: 0xff63, ContextMenu: 0xff67, NumLock: 0xff7f, CapsLock: 0xffe5, Clear: 0xff0b, Select: 0xff60, Execute: 0xff62, Undo: 0xff65,
-  Redo: 0xff66, Find: 0xff68, Cancel: 0xff69, Help: 0xff6a, Compose: 0xff20,
+  Redo: 0xff66, Find: 0xff68, Cancel: 0xff69, Help: 0xff6a,
   Shift: [0xffe1, 0xffe2], Control: [0xffe3, 0xffe4], Alt: [0xffe9, 0xffea], Meta: [0xffeb, 0xffec], OS: [0xffeb, 0xffec],
   Super: [0xffeb, 0xffec], Hyper: [0xffed, 0xffee], AltGraph: 0xfe03, Fn: 0, FnLock: 0,
   KanjiMode: 0xff21, NonConvert: 0xff22, Convert: 0xff23, Romaji: 0xff24, Hiragana: 0xff25, Katakana: 0xff26, HiraganaKatakana: 0xff27,
@@ -14,12 +14,6 @@ const named: Record<string, number | readonly [number, number]> = {
   BrowserBack: 0x1008ff26, BrowserForward: 0x1008ff27, BrowserRefresh: 0x1008ff29, BrowserStop: 0x1008ff28, BrowserSearch: 0x1008ff1b,
   BrowserHome: 0x1008ff18, BrowserFavorites: 0x1008ff30, AudioVolumeMute: 0x1008ff12, AudioVolumeDown: 0x1008ff11, AudioVolumeUp: 0x1008ff13,
   MediaPlayPause: 0x1008ff14, MediaStop: 0x1008ff15, MediaTrackPrevious: 0x1008ff16, MediaTrackNext: 0x1008ff17, LaunchMail: 0x1008ff19,
-};
-
-/** Dead keys by the character that the same key makes when pressed twice, where a browser tells it; else the bare `Dead`. */
-const dead: Record<string, number> = {
-  '`': 0xfe50, '´': 0xfe51, "'": 0xfe51, '^': 0xfe52, '~': 0xfe53, '¯': 0xfe54, '˘': 0xfe55, '˙': 0xfe56, '¨': 0xfe57, '"': 0xfe57, '˚': 0xfe58, '°': 0xfe58,
-  '˝': 0xfe59, 'ˇ': 0xfe5a, '¸': 0xfe5b, '˛': 0xfe5c,
 };
 
 const numpad: Record<string, number> = {
@@ -47,9 +41,6 @@ export function charKeysym(character: string): number {
   return point < 0x20 || (point >= 0x7f && point < 0xa0) ? 0 : 0x01000000 + point;
 }
 
-/** The keysym of a dead key that stands for `accent`, 0 when there is none. */
-export const deadKeysym = (accent: string): number => dead[accent] ?? 0;
-
 /** The keysym of a key press; 0 when the desktop has no such key, or when it is left to composition (`Dead`, `Process`, …). */
 export function keysym(event: KeyPress): number {
   const { key, code, location } = event;
@@ -60,7 +51,6 @@ export function keysym(event: KeyPress): number {
     const moved = numpadKeys[key];
     if (moved !== undefined) return moved;
   }
-  // On a Mac the key beside a Latin letter row is Alt; AltGr as a key of its own is only told apart by its name.
   const entry = Object.hasOwn(named, key) ? named[key] : undefined;
   if (entry !== undefined) return typeof entry === 'number' ? entry : entry[location === 2 ? 1 : 0];
   const f = /^F([0-9]{1,2})$/.exec(key);

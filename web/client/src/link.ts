@@ -12,7 +12,8 @@ export type LinkState =
 export interface LinkShell {
   /** Opens a socket and reports to `opened`, `message` and `closed`. */
   open(): void;
-  close(): void;
+  /** Closes the socket; a `clean` close says goodbye, any other leaves the server its time of grace. */
+  close(clean: boolean): void;
   changed(state: LinkState): void;
   now(): number;
   setTimeout(callback: () => void, ms: number): number;
@@ -59,7 +60,7 @@ export class Link {
   stop(why: Stop = 'closed', message = ''): void {
     this.#cancel();
     this.#set({ state: 'stopped', why, message });
-    this.shell.close();
+    this.shell.close(true);
   }
 
   /** The network or the page came back: no reason to wait any longer. */
@@ -70,7 +71,7 @@ export class Link {
   /** The socket is thought dead though it has not said so. */
   fail(): void {
     if (this.state.state !== 'open' && this.state.state !== 'opening') return;
-    this.shell.close();
+    this.shell.close(false);
     this.closed();
   }
 

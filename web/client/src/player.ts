@@ -31,6 +31,9 @@ export class Player {
   readonly still = document.createElement('canvas');
   /** The browser waits for a gesture before it plays sound. */
   blocked = false;
+  /** Whether the picture's connection is up. */
+  live = true;
+  readonly #abort = new AbortController();
   #frames = 0;
   #frameHandle = 0;
   #previous: { time: number; bytes: number; packets: number; lost: number; frames: number; decode: number; jitter: number; emitted: number } | null = null;
@@ -49,13 +52,20 @@ export class Player {
     this.still.hidden = true;
     this.still.setAttribute('aria-hidden', 'true');
     this.video.addEventListener('resize', changed);
+    const thaw = (): void => {
+      this.still.hidden = true;
+    };
+    this.video.addEventListener('loadeddata', thaw);
+    // Frames that came while the page was hidden are not told of, and a static picture sends no more.
+    const shown = (): void => {
+      if (!document.hidden && this.live && this.video.readyState >= 2) thaw();
+    };
+    document.addEventListener('visibilitychange', shown, { signal: this.#abort.signal });
     const gesture = (): void => {
       if (this.blocked) void this.#play();
     };
     for (const event of ['pointerdown', 'keydown', 'touchend']) addEventListener(event, gesture, { capture: true, signal: this.#abort.signal });
   }
-
-  #abort = new AbortController();
 
   get size(): { width: number; height: number } {
     return { width: this.video.videoWidth, height: this.video.videoHeight };
@@ -123,9 +133,6 @@ export class Player {
     if ('requestVideoFrameCallback' in this.video) {
       this.video.cancelVideoFrameCallback(this.#frameHandle);
       this.#frameHandle = this.video.requestVideoFrameCallback(shown);
-    } else {
-      const video = this.video as HTMLVideoElement;
-      video.addEventListener('playing', () => (this.still.hidden = true), { once: true });
     }
   }
 

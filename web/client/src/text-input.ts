@@ -3,6 +3,9 @@ import type { KeyInput, Keyboard } from './keyboard.ts';
 const BACKSPACE = 0xff08;
 const DELETE = 0xffff;
 const RETURN = 0xff0d;
+const INSERT = 0xff63;
+const SHIFT = 0xffe1;
+const CONTROL = 0xffe3;
 /** Longer text goes through the clipboard: typing it would take seconds. */
 const TYPE_LIMIT = 64;
 /** Soft keyboards delete only what they believe is there. */
@@ -16,10 +19,14 @@ export class TextInput {
   readonly element = document.createElement('textarea');
   #composing = false;
   #composed: string | null = null;
+  /** What of the present composition has been typed already, where it is typed as it grows. */
+  #typed = '';
+  #soft = false;
+  #pasteKeys: number[] | undefined;
 
   constructor(
     readonly keyboard: Keyboard,
-    readonly actions: { paste(text: string): void | Promise<void>; escape(): void },
+    readonly actions: { paste(text: string, keys?: number[]): void | Promise<void>; escape(): void },
   ) {
     const { element } = this;
     element.className = 'gh-text';
@@ -34,13 +41,23 @@ export class TextInput {
     });
     element.addEventListener('blur', () => {
       this.keyboard.releaseAll();
+      this.#soft = false;
       element.setAttribute('inputmode', 'none');
     });
-    element.addEventListener('compositionstart', () => (this.#composing = true));
+    element.addEventListener('compositionstart', () => {
+      this.#composing = true;
+      this.#typed = '';
+    });
+    element.addEventListener('compositionupdate', (event) => {
+      // Soft keyboards compose whole words, also where nothing needs composing; people want to see each letter.
+      if (this.#soft) this.#grow(event.data);
+    });
     element.addEventListener('compositionend', (event) => {
       this.#composing = false;
       this.#composed = event.data;
-      this.#text(event.data);
+      if (this.#soft) this.#grow(event.data);
+      else this.#text(event.data);
+      this.#typed = '';
       this.#reset();
     });
     element.addEventListener('beforeinput', (event) => this.#before(event));
@@ -49,7 +66,7 @@ export class TextInput {
     });
     element.addEventListener('paste', (event) => {
       event.preventDefault();
-      void this.actions.paste(event.clipboardData?.getData('text/plain') ?? '');
+      void this.actions.paste(event.clipboardData?.getData('text/plain') ?? '', this.#pasteKeys);
     });
     for (const event of ['copy', 'cut'] as const) element.addEventListener(event, (e) => e.preventDefault());
     this.#reset();
@@ -57,8 +74,8 @@ export class TextInput {
 
   /** Brings up the soft keyboard; it comes only in a gesture. */
   openKeyboard(): void {
-    this.element.setAttribute('inputmode', 'text');
     this.element.blur();
+    this.#soft = true;
     this.element.setAttribute('inputmode', 'text');
     this.element.focus({ preventScroll: true });
   }
@@ -73,10 +90,13 @@ export class TextInput {
     const command = this.keyboard.options.mac ? event.metaKey : event.ctrlKey;
     const other = this.keyboard.options.mac ? event.ctrlKey : event.metaKey;
     // The browser's own paste is the one way to read the clipboard without asking; it comes back as a paste event.
-    if (command && !other && !event.altKey && event.key.toLowerCase() === 'v') {
+    const v = command && !other && !event.altKey && event.key.toLowerCase() === 'v';
+    if (v || (event.key === 'Insert' && event.shiftKey && !event.ctrlKey && !event.altKey && !event.metaKey)) {
+      this.#pasteKeys = !v ? [SHIFT, INSERT] : event.shiftKey ? [CONTROL, SHIFT, 0x56] : [CONTROL, 0x76];
       if (event.repeat) event.preventDefault();
       return;
     }
+    this.#pasteKeys = undefined;
     if (this.keyboard.down(event as KeyInput)) event.preventDefault();
   }
 
@@ -108,6 +128,13 @@ export class TextInput {
     }
   }
 
+  #grow(text: string): void {
+    const { remove, add } = edit(this.#typed, text);
+    for (let i = 0; i < remove; i++) this.keyboard.tap(BACKSPACE);
+    this.keyboard.type(add);
+    this.#typed = text;
+  }
+
   #text(text: string): void {
     if (!text) return;
     if ([...text].length > TYPE_LIMIT) void this.actions.paste(text);
@@ -118,4 +145,13 @@ export class TextInput {
     this.element.value = FILLER;
     this.element.setSelectionRange(FILLER.length, FILLER.length);
   }
+}
+
+/** What turns `before` into `after` when only the end can be changed: characters to remove, text to add. */
+export function edit(before: string, after: string): { remove: number; add: string } {
+  const old = [...before];
+  const next = [...after];
+  let same = 0;
+  while (same < old.length && same < next.length && old[same] === next[same]) same++;
+  return { remove: old.length - same, add: next.slice(same).join('') };
 }

@@ -60,7 +60,7 @@ export class Viewer extends Emitter<ViewerEvents> {
     }, { mac: /Mac|iPhone|iPad/.test(platform), windows: /^Win/.test(platform), commandIsControl: true });
     this.clipboard = new Clipboard(connection);
     this.text = new TextInput(this.keyboard, {
-      paste: (text) => this.paste(text),
+      paste: (text, keys) => this.paste(text, keys),
       escape: () => {
         this.release();
         this.text.element.blur();
@@ -83,6 +83,8 @@ export class Viewer extends Emitter<ViewerEvents> {
     this.#listen();
     this.#resize = new ResizeObserver(() => this.layout());
     this.#resize.observe(this.element);
+    for (const track of connection.tracks) this.player.add(track);
+    if (connection.cursor) void this.#cursor.set(connection.cursor);
     this.layout();
   }
 
@@ -106,14 +108,15 @@ export class Viewer extends Emitter<ViewerEvents> {
     this.text.openKeyboard();
   }
 
-  /** Puts text onto the session's clipboard and presses Ctrl+V there. */
-  async paste(text: string): Promise<void> {
-    if (text && !(await this.clipboard.sendAndWait(text).catch(() => false))) return;
-    // Whatever is still held of the local Ctrl+V or Cmd+V must not change the meaning.
-    this.keyboard.releaseAll();
-    this.connection.key(0xffe3, true);
-    this.keyboard.tap(0x76);
-    this.connection.key(0xffe3, false);
+  /** Puts text onto the session's clipboard and presses the keys that paste there, Ctrl+V if not said otherwise. */
+  async paste(text: string, keys: number[] = [0xffe3, 0x76]): Promise<void> {
+    try {
+      if (text) await this.clipboard.send(text);
+    } catch {
+      // Pasting what was there before would be worse than nothing.
+      return;
+    }
+    this.keyboard.chord(...keys);
   }
 
   /** Lets go of every key and button. */
@@ -191,10 +194,11 @@ export class Viewer extends Emitter<ViewerEvents> {
         if (host !== wasHost) this.pointers.filter((id) => id !== room.hostId);
         wasHost = host;
         this.pointers.filter((id) => id !== room.selfId && (room.members.get(id)?.state.is_connected ?? false));
-        this.#cursor.apply(host || takesControlByUse(room) || (room.settings?.inactive_cursors ?? false));
+        this.#cursor.apply(host || takesControlByUse(room));
         this.layout();
       }),
       connection.on('status', (status) => {
+        this.player.live = status.state === 'live';
         if (status.state === 'live') return;
         this.player.freeze();
         this.release();
@@ -237,6 +241,7 @@ export class Viewer extends Emitter<ViewerEvents> {
     event.preventDefault();
     const box = this.element.getBoundingClientRect();
     if (event.pointerType === 'touch') {
+      this.focus();
       this.element.setPointerCapture(event.pointerId);
       this.#gestures.start(event.pointerId, event.clientX - box.left, event.clientY - box.top, event.timeStamp);
       return;
@@ -296,10 +301,11 @@ export class Viewer extends Emitter<ViewerEvents> {
     event.preventDefault();
     const at = this.#at(event);
     this.#queue.move(at.x, at.y);
-    const clicks = this.#wheel.add(event.deltaX, event.deltaY, event.deltaMode, event.timeStamp);
+    // A pinch on a touchpad comes as a wheel with Control that nobody pressed, in much smaller steps.
+    const gain = event.ctrlKey && !this.keyboard.control && Math.abs(event.deltaY) < 50 ? 6 : 1;
+    const clicks = this.#wheel.add(event.deltaX * gain, event.deltaY * gain, event.deltaMode, event.timeStamp);
     if (!clicks) return;
     this.#queue.flush();
-    // A pinch on a touchpad comes as a wheel with Control that nobody pressed.
     const control = event.ctrlKey || (event.metaKey && this.keyboard.options.mac);
     this.connection.scroll(clicks.x, clicks.y, control);
   }
