@@ -101,6 +101,7 @@ export class Session {
   /** Ends the session and shows that nothing of it is left. */
   async stop(signal = 'SIGTERM') {
     const all = this.processes();
+    if (!all.length) return this.seen.ended;
     process.kill(this.pid, signal);
     await until('the session ends', () => all.every((one) => !isAlive(one)));
     return this.seen.ended;
