@@ -50,9 +50,9 @@ const IDLE_PLI: std::ops::Range<Duration> = Duration::from_millis(2500)..Duratio
 const MAX_REMOTES: usize = 8;
 /// Bytes per second towards viewers that are close or behind TCP: 400 Mbit/s, so that a burst fits their socket buffer.
 const NEAR_RATE: f64 = 50e6;
-/// Upper limit of the playout-delay extension in units of 10 ms; with a minimum of 0 and any maximum above 0 Chromium
-/// draws frames as soon as they are decoded.
-const MAX_PLAYOUT: u64 = 10;
+/// Upper limit of the playout-delay extension in units of 10 ms. With 0 to 0 Chromium shows a frame as soon as it is decoded;
+/// with any other maximum its renderer holds frames for the next refresh of the screen, 10 ms later at the median.
+const MAX_PLAYOUT: u64 = 0;
 
 /// What a viewer works with besides itself.
 pub(crate) struct World<'a> {
