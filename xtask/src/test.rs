@@ -50,7 +50,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     note("end to end", counted(&mut end_to_end, node_test, &mut count));
     note("crates", counted(&mut cargo(["test", "--workspace", "--no-fail-fast"]), cargo_test, &mut count));
 
-    println!("{} passed, {} failed", count.passed, count.failed);
+    writeln!(std::io::stdout(), "{} passed, {} failed", count.passed, count.failed)?;
     if failures.is_empty() { Ok(()) } else { bail!("failed: {}", failures.join(", ")) }
 }
 
