@@ -42,6 +42,8 @@ pub(crate) const RUN: &[Need] = &[
 pub(crate) const TEST: &[Need] = &[
     need("xterm", &["xterm"], "a program other than a browser, in tests"),
     need("xclip", &["xclip"], "another program's clipboard, in tests"),
+    need("x11-xserver-utils", &["xsetroot"], "painting a screen, in tests"),
+    need("pulseaudio-utils", &["pactl"], "playing sound, in tests"),
     need("iproute2", &["ip"], "cutting a network, in tests"),
 ];
 
