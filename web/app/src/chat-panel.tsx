@@ -7,7 +7,10 @@ export function ChatPanel({ connection, onClose }: { connection: Connection; onC
   const room = useRoom(connection);
   const [text, setText] = useState('');
   const end = useRef<HTMLDivElement>(null);
-  useEffect(() => end.current?.scrollIntoView({ block: 'end' }), [room.chat.length]);
+  useEffect(() => {
+    // Newer browsers answer with a promise, which an effect must not return.
+    void end.current?.scrollIntoView({ block: 'end' });
+  }, [room.chat.length]);
   const send = (event: FormEvent): void => {
     event.preventDefault();
     if (text.trim() && connection.send('chat/message', { text: text.trim() })) setText('');

@@ -2,6 +2,7 @@ import { Connection, takeToken } from '@glasshouse/client';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { App } from './app.tsx';
+import { Boundary } from './boundary.tsx';
 import { installDebugHandle } from './debug.ts';
 import { guestName, loadVideo, storage } from './preferences.ts';
 import './styles.css';
@@ -26,7 +27,9 @@ const root = document.getElementById('root');
 if (root) {
   createRoot(root).render(
     <StrictMode>
-      <App connection={connection} />
+      <Boundary>
+        <App connection={connection} />
+      </Boundary>
     </StrictMode>,
   );
 }

@@ -93,7 +93,10 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
           else if (host) show({ key: 'control', text: `${name(host)} is in control.` });
           else show({ key: 'control', text: 'Nobody is in control.' });
         }
-        if (message.event === 'glasshouse/error') show({ text: message.payload.message });
+        if (message.event === 'glasshouse/error') {
+          const { event, message: text } = message.payload;
+          show({ key: `error:${event}`, text: `${text.charAt(0).toUpperCase()}${text.slice(1)}.` });
+        }
         if (message.event === 'chat/message' && message.payload.id !== connection.room.selfId && panelNow.current !== 'chat') {
           setUnread((count) => count + 1);
           show({ text: `${name(message.payload.id)}: ${message.payload.content.text.slice(0, 120)}`, action: { label: 'Reply', run: () => setPanel('chat') } });
@@ -115,6 +118,8 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
     if (name === 'chat') setUnread(0);
     if (name === null) viewer?.focus();
   };
+  // What needs a decision leaves nothing else to do.
+  const over = status.state === 'asleep' || status.state === 'kicked' || status.state === 'ended';
   const troubled = room.programs.filter(({ state }) => state === 'restarting' || state === 'failed');
 
   return (
@@ -146,7 +151,8 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
           Click for sound
         </button>
       )}
-      <Toolbar
+      {!over && (
+        <Toolbar
         connection={connection}
         viewer={viewer}
         page={page}
@@ -158,6 +164,7 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
         onPanel={open}
         onTouched={showBar}
       />
+      )}
       {panel === 'people' && <PeoplePanel connection={connection} onClose={() => open(null)} />}
       {panel === 'chat' && <ChatPanel connection={connection} onClose={() => open(null)} />}
       {panel === 'clipboard' && viewer && <ClipboardPanel connection={connection} viewer={viewer} onClose={() => open(null)} />}

@@ -5,6 +5,6 @@ export function colour(id: string): string {
   hash ^= hash >>> 15;
   const hue = (hash >>> 0) % 360;
   // Green and yellow look lighter than blue at the same lightness.
-  const lightness = hue > 15 && hue < 195 ? 27 : 40;
+  const lightness = hue > 15 && hue < 210 ? 27 : 38;
   return `hsl(${hue} 65% ${lightness}%)`;
 }

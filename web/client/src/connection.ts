@@ -22,6 +22,8 @@ export interface ConnectionEvents {
   room: Room;
   message: ServerMessage;
   track: MediaStreamTrack;
+  /** The tracks are about to end; the picture can still be copied. */
+  closing: undefined;
   channel: channel.ChannelMessage;
   stats: ServerStats;
   /** Input was dropped because someone else has control. */
@@ -319,6 +321,7 @@ export class Connection extends Emitter<ConnectionEvents> {
         if (data.type === 'image') this.cursor = data;
         this.emit('channel', data);
       },
+      closing: () => this.emit('closing', undefined),
       up: () => {
         this.#mediaUp = true;
         this.#mediaAttempt = 0;

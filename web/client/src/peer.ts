@@ -6,6 +6,8 @@ export interface PeerEvents {
   send(event: string, payload: unknown): void;
   track(track: MediaStreamTrack): void;
   channel(message: ChannelMessage): void;
+  /** The tracks are about to end; the picture can still be copied. */
+  closing(): void;
   /** Media and data channel are up. */
   up(): void;
   /** The peer is of no use any more. */
@@ -103,6 +105,7 @@ export class Peer {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.events.closing();
     clearInterval(this.#timer);
     this.connection.onconnectionstatechange = null;
     this.connection.ontrack = null;

@@ -90,11 +90,17 @@ export class Player {
 
   /** Copies the present picture over the video, until the next frame comes. */
   freeze(): void {
-    if (!this.video.videoWidth || !this.still.hidden) return;
+    if (!this.video.videoWidth || this.video.readyState < 2 || !this.still.hidden) return;
     this.still.width = this.video.videoWidth;
     this.still.height = this.video.videoHeight;
     this.still.getContext('2d')?.drawImage(this.video, 0, 0);
     this.still.hidden = false;
+  }
+
+  /** Keeps the present picture until another track is added. A track that ends shows a black frame, which must not count. */
+  hold(): void {
+    this.freeze();
+    this.video.cancelVideoFrameCallback?.(this.#frameHandle);
   }
 
   setVolume(volume: number): void {

@@ -176,6 +176,7 @@ export class Viewer extends Emitter<ViewerEvents> {
     let wasHost = isHost(connection.room);
     this.#off.push(
       connection.on('track', (track) => this.player.add(track)),
+      connection.on('closing', () => this.player.hold()),
       connection.on('channel', (message) => {
         if (message.type === 'image') void this.#cursor.set(message);
         // The server sends the host's position to everyone but the host.
@@ -200,7 +201,6 @@ export class Viewer extends Emitter<ViewerEvents> {
       connection.on('status', (status) => {
         this.player.live = status.state === 'live';
         if (status.state === 'live') return;
-        this.player.freeze();
         this.release();
       }),
     );

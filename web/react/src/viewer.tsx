@@ -47,8 +47,12 @@ export function GlasshouseViewer({ connection, server, token, name = 'Guest', op
     };
   }, [connection, server, token, name]);
 
-  useEffect(() => viewer.current?.setScaling(scaling), [scaling, connection, server, token, name]);
-  useEffect(() => viewer.current?.player.setVolume(volume), [volume, connection, server, token, name]);
+  useEffect(() => {
+    viewer.current?.setScaling(scaling);
+  }, [scaling, connection, server, token, name]);
+  useEffect(() => {
+    viewer.current?.player.setVolume(volume);
+  }, [volume, connection, server, token, name]);
 
   return <div ref={box} className={className} style={{ width: '100%', height: '100%', ...style }} />;
 }
