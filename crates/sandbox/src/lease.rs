@@ -83,7 +83,8 @@ impl Lease {
         let stat = rustix::fs::fstat(&file)?;
         if stat.st_uid != self.id || stat.st_gid != self.id {
             // A hard link could be to a file of somebody else.
-            if stat.st_nlink > 1 && rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory {
+            if stat.st_nlink > 1 && rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory
+            {
                 return Ok(());
             }
             chownat(&file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;

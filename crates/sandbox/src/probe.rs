@@ -62,8 +62,8 @@ fn try_in_child(try_it: fn() -> libc::c_int) -> Option<i32> {
         }
         pid if pid > 0 => {
             let mut status = 0;
-            // SAFETY: waits for the child that was just made.
             let done = loop {
+                // SAFETY: waits for the child that was just made.
                 let done = unsafe { libc::waitpid(pid, &raw mut status, 0) };
                 if done >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
                     break done;
@@ -139,7 +139,8 @@ fn landlock() -> Fact {
     if abi > 0 {
         fact("landlock", State::Good, format!("version {abi}"), "")
     } else {
-        let remedy = "optional: use a kernel from 5.13 with landlock in its list of security modules (lsm=landlock,...)";
+        let remedy =
+            "optional: use a kernel from 5.13 with landlock in its list of security modules (lsm=landlock,...)";
         fact("landlock", State::Weaker, "the kernel has it not, or it is switched off", remedy)
     }
 }
@@ -155,7 +156,8 @@ fn cgroups() -> Fact {
 
 fn swap() -> Fact {
     let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let kib: u64 = swaps.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(2)?.parse::<u64>().ok()).sum();
+    let kib: u64 =
+        swaps.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(2)?.parse::<u64>().ok()).sum();
     if kib > 0 {
         fact("swap", State::Good, format!("{} MiB", kib / 1024), "")
     } else {
@@ -171,7 +173,8 @@ fn user_ids() -> Fact {
         return fact(NAME, State::Good, "sessions run as this user, apart from each other by their namespaces", "");
     }
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let numbers = |line: &str| -> Vec<u64> { line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect() };
+    let numbers =
+        |line: &str| -> Vec<u64> { line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect() };
     let there = map.lines().any(|line| {
         matches!(numbers(line)[..], [first, _, count] if first <= crate::lease::IDS.0.into()
             && first + count >= u64::from(crate::lease::IDS.0) + u64::from(crate::lease::IDS.1))
@@ -211,7 +214,8 @@ pub(crate) fn remedy(step: &str, errno: i32) -> &'static str {
     const NAMESPACES: &str = "; allow unprivileged user namespaces, or run glasshouse as root: see 'glasshouse doctor'";
     const IDS: &str = "; run glasshouse as an ordinary user, or as the root of the host: see 'glasshouse doctor'";
     const HIDDEN: &str = "; this container hides parts of /proc: see 'glasshouse doctor'";
-    const PIVOT: &str = "; the root of this host or container is not a mount of its own (initramfs or chroot): start it otherwise";
+    const PIVOT: &str =
+        "; the root of this host or container is not a mount of its own (initramfs or chroot): start it otherwise";
     match (step, errno) {
         ("clone into new namespaces", libc::EPERM | libc::ENOSPC | libc::EUSERS | libc::EACCES) => NAMESPACES,
         (step, libc::EPERM | libc::EINVAL) if step.starts_with("map ") => IDS,

@@ -46,11 +46,13 @@ impl Record {
     pub fn create(state: &Path, name: &str) -> Result<Self, Error> {
         check_name(name)?;
         let directory = state.join("sessions");
-        let failed = |error| Error::Io { what: format!("cannot record a session in {}", directory.display()), source: error };
+        let failed =
+            |error| Error::Io { what: format!("cannot record a session in {}", directory.display()), source: error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
         let path = directory.join(name);
         loop {
-            let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file =
+                fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
             let file = file.map_err(failed)?;
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 return Err(Error::Invalid(format!("a session named {name} is running: choose another name")));
@@ -145,10 +147,8 @@ pub fn sweep(state: &Path) -> Result<Vec<String>, Error> {
 }
 
 fn clear(name: &str, file: &fs::File) {
-    let content: Content = io::read_to_string(file)
-        .ok()
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    let content: Content =
+        io::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     if let Some((pid, started)) = content.init {
         end(pid, started);
     }

@@ -1,5 +1,7 @@
 //! A real Chromium on a real X server within the walls keeps its own sandbox.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and print as tests do")]
+
 mod common;
 
 use std::process::Stdio;
@@ -17,17 +19,22 @@ while [ ! -s /home/user/p/DevToolsActivePort ]; do
     kill -0 $browser || { cat /tmp/c.log /tmp/x.log; exit 3; }
     sleep 0.05
 done
-renderers() { grep -lz -- --type=renderer /proc/[0-9]*/cmdline 2>/dev/null; }
+renderers() {
+    for file in /proc/[0-9]*/cmdline; do
+        case $(tr '\0' ' ' < $file 2>/dev/null) in
+            /usr/lib/chromium/chromium*--type=renderer*) echo $file ;;
+        esac
+    done
+}
 # The filter is installed a moment after the process starts.
 tries=0
 while :; do
-    found=0
+    found=0 open=0
     for file in $(renderers); do
-        dir=${file%/cmdline}
-        filters=$(sed -n 's/^Seccomp_filters:[^0-9]*//p' $dir/status)
-        [ "${filters:-0}" -ge 3 ] && found=1
+        filters=$(sed -n 's/^Seccomp_filters:[^0-9]*//p' ${file%/cmdline}/status)
+        [ "${filters:-0}" -ge 3 ] && found=1 || open=1
     done
-    [ $found = 1 ] && break
+    [ $found = 1 ] && [ $open = 0 ] && break
     tries=$((tries + 1)); [ $tries -gt 600 ] && exit 4
     sleep 0.05
 done
@@ -56,10 +63,7 @@ fn renderers_have_a_filter_and_namespaces_of_their_own() {
         assert!(child.0.wait().unwrap().success(), "{mode:?}: {said}");
         println!("{mode:?}:\n{said}");
         let browser = said.lines().find(|line| line.starts_with("browser")).unwrap();
-        let renderers: Vec<&str> = said
-            .lines()
-            .filter(|line| line.starts_with("renderer") && field(line, "Seccomp_filters") != "2")
-            .collect();
+        let renderers: Vec<&str> = said.lines().filter(|line| line.starts_with("renderer")).collect();
         assert!(!renderers.is_empty(), "{said}");
         // The browser has our two filters, a renderer its own on top.
         assert_eq!((field(browser, "Seccomp"), field(browser, "Seccomp_filters")), ("2", "2"));

@@ -1,5 +1,7 @@
 //! The one way out: what may be reached, what may not, and by what spelling or trick it is tried.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and print as tests do")]
+
 mod common;
 mod web;
 
@@ -53,9 +55,18 @@ async fn loopback_in_every_spelling() {
         assert_eq!(status(&answer), 403, "CONNECT {spelling}: {answer}");
     }
     // Names, and what only looks public.
-    for host in ["localhost", "LOCALHOST", "a.localhost", "[::1]", "0", "0.0.0.0", "127.1.2.3", "[::]", "[64:ff9b::7f00:1]",
-        "[2002:7f00:1::]"]
-    {
+    for host in [
+        "localhost",
+        "LOCALHOST",
+        "a.localhost",
+        "[::1]",
+        "0",
+        "0.0.0.0",
+        "127.1.2.3",
+        "[::]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+    ] {
         let answer = get(&closed.address, &format!("http://{host}:{}/", server.port)).await;
         assert_eq!(status(&answer), 403, "{host}: {answer}");
     }
@@ -98,11 +109,36 @@ fn the_metadata_address_in_every_spelling() {
 #[tokio::test]
 async fn private_networks() {
     let closed = proxy(Policy::default());
-    for host in ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "100.100.100.200", "169.254.1.1",
-        "192.0.0.192", "198.18.0.1", "192.0.2.1", "198.51.100.1", "203.0.113.1", "224.0.0.251", "255.255.255.255",
-        "168.63.129.16", "[fc00::1]", "[fd12::1]", "[fe80::1]", "[ff02::1]", "[2001:db8::1]", "[::ffff:10.0.0.1]",
-        "[64:ff9b::a00:1]", "[64:ff9b:1::1]", "[2002:a00:1::]", "[2001:0:1::]", "[fec0::1]", "[100::1]", "[3fff::1]"]
-    {
+    for host in [
+        "10.0.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "100.64.0.1",
+        "100.100.100.200",
+        "169.254.1.1",
+        "192.0.0.192",
+        "198.18.0.1",
+        "192.0.2.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "224.0.0.251",
+        "255.255.255.255",
+        "168.63.129.16",
+        "[fc00::1]",
+        "[fd12::1]",
+        "[fe80::1]",
+        "[ff02::1]",
+        "[2001:db8::1]",
+        "[::ffff:10.0.0.1]",
+        "[64:ff9b::a00:1]",
+        "[64:ff9b:1::1]",
+        "[2002:a00:1::]",
+        "[2001:0:1::]",
+        "[fec0::1]",
+        "[100::1]",
+        "[3fff::1]",
+    ] {
         let answer = get(&closed.address, &format!("http://{host}/")).await;
         assert_eq!(status(&answer), 403, "{host}: {answer}");
         assert!(answer.contains("leads to"), "{host}: {answer}");
@@ -143,7 +179,8 @@ async fn a_name_that_changes_its_mind() {
     let public = Server::start("127.0.0.2").await;
     let victim = Server::start_at("127.0.0.3", public.port).await;
     let (resolve, asked) = resolver(&[&["127.0.0.2"], &["127.0.0.3"]]);
-    let config = ProxyConfig { policy: policy(&["127.0.0.2/32"], &[]), resolve: Some(resolve), ..ProxyConfig::default() };
+    let config =
+        ProxyConfig { policy: policy(&["127.0.0.2/32"], &[]), resolve: Some(resolve), ..ProxyConfig::default() };
     let one = proxy_with(config);
     let url = format!("http://rebind.example:{}/", public.port);
     assert_eq!(status(&get(&one.address, &url).await), 200);
@@ -151,7 +188,8 @@ async fn a_name_that_changes_its_mind() {
     assert_eq!(status(&get(&one.address, &url).await), 403);
     // Both at once: only the one that was judged well is tried.
     let (resolve, _) = resolver(&[&["127.0.0.3", "127.0.0.2"]]);
-    let config = ProxyConfig { policy: policy(&["127.0.0.2/32"], &[]), resolve: Some(resolve), ..ProxyConfig::default() };
+    let config =
+        ProxyConfig { policy: policy(&["127.0.0.2/32"], &[]), resolve: Some(resolve), ..ProxyConfig::default() };
     let both = proxy_with(config);
     assert_eq!(status(&get(&both.address, &url).await), 200);
     assert_eq!((public.requests(), victim.requests()), (2, 0));
@@ -194,10 +232,8 @@ async fn bodies_tunnels_and_socks() {
     let post = format!("POST {url} HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let answer = raw(&open.address, &post).await;
     assert!(answer.ends_with(&body), "the body came back whole");
-    let tunnel = format!(
-        "CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n",
-        server.port
-    );
+    let tunnel =
+        format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n", server.port);
     let answer = raw(&open.address, &tunnel).await;
     assert!(answer.starts_with("HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200"), "{answer}");
     for host in ["127.0.0.1", "::ffff:127.0.0.1", "0x7f000001"] {

@@ -1,5 +1,7 @@
 //! A hostile native program inside the walls: what it tries works outside and is refused inside.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and print as tests do")]
+
 mod common;
 
 use std::{
@@ -52,11 +54,12 @@ fn everything_it_tries_is_refused() {
     fs::write(&secret, "of the host").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let setuid = place.dir.join("setuid");
-    fs::copy(&place.program, &setuid).unwrap();
+    common::copy(&place.program, &setuid);
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o6755)).unwrap();
 
     let marker = format!("marker-{}", std::process::id());
-    let victim = Command::new(&place.program).args(["wait", &marker]).env("GLASSHOUSE_SECRET", &marker).spawn().unwrap();
+    let victim =
+        Command::new(&place.program).args(["wait", &marker]).env("GLASSHOUSE_SECRET", &marker).spawn().unwrap();
     let victim = Killed(victim);
     let victim_pid = victim.0.id().to_string();
     let abstract_name = format!("glasshouse-test-{}", std::process::id());
@@ -192,7 +195,7 @@ fn setuid_programs_run_as_their_caller() {
     }
     let place = Place::new();
     let setuid = place.dir.join("setuid");
-    fs::copy(&place.program, &setuid).unwrap();
+    common::copy(&place.program, &setuid);
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o6755)).unwrap();
     let control = place.as_mode(Mode::Ordinary).args(["attack", "run-setuid"]).arg(&setuid).output().unwrap();
     assert_eq!(control.status.code(), Some(1), "outside it becomes root: {}", text(&control));

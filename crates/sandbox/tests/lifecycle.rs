@@ -1,5 +1,7 @@
 //! Start, freeze, thaw, more programs, and ends of every kind, after which nothing is left.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and print as tests do")]
+
 mod common;
 
 use std::{
@@ -12,9 +14,7 @@ use std::{
 };
 
 use common::{Killed, Mode, Place, alive, eventually, exists, is_root, modes, text};
-use glasshouse_sandbox::{
-    Config, Executable, Exit, Freezer, Lease, PageOut, Program, Sandbox, UseCgroups, sweep,
-};
+use glasshouse_sandbox::{Config, Executable, Exit, Freezer, Lease, PageOut, Program, Sandbox, UseCgroups, sweep};
 
 fn program(args: &[&str]) -> Program {
     Program {
@@ -78,9 +78,12 @@ fn process_1_ends_and_all_end() {
         let script = "/opt/walls wait background & echo started; read line";
         let mut child = place.launch(*mode, &["--print-pid"], &["/bin/sh", "-c", script]);
         let mut child = Killed(child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
-        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-        let pid: i32 = lines.next().unwrap().unwrap().trim_start_matches("PID ").parse().unwrap();
-        assert_eq!(lines.next().unwrap().unwrap(), "started");
+        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        // The launcher's line and the program's come in either order.
+        let mut said: Vec<String> = lines.take(2).map(Result::unwrap).collect();
+        said.sort();
+        assert_eq!(said[1], "started");
+        let pid: i32 = said[0].trim_start_matches("PID ").parse().unwrap();
         let tree = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let background: i32 = tree.split_ascii_whitespace().next().unwrap().parse().unwrap();
         assert!(alive(background));
@@ -95,7 +98,8 @@ fn process_1_ends_and_all_end() {
 fn the_server_is_killed_and_all_end() {
     let place = Place::new();
     for mode in modes() {
-        let mut child = place.launch(*mode, &["--print-pid", "--name", "orphan"], &["/bin/sh", "-c", "/opt/walls wait & wait"]);
+        let mut child =
+            place.launch(*mode, &["--print-pid", "--name", "orphan"], &["/bin/sh", "-c", "/opt/walls wait & wait"]);
         let mut child = Killed(child.stdout(Stdio::piped()).spawn().unwrap());
         let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
         let pid: i32 = lines.next().unwrap().unwrap().trim_start_matches("PID ").parse().unwrap();
@@ -289,7 +293,7 @@ fn more_programs_as_an_ordinary_user() {
         // This very test, by that user.
         let place = Place::new();
         let copy = place.dir.join("lifecycle");
-        fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        common::copy(std::env::current_exe().unwrap(), &copy);
         let done = std::process::Command::new("setpriv")
             .args([format!("--reuid={}", common::ORDINARY), format!("--regid={}", common::ORDINARY)])
             .args(["--clear-groups", "--inh-caps=-all", "--"])
@@ -306,7 +310,8 @@ fn more_programs_as_an_ordinary_user() {
 fn fifty_sessions_leave_nothing() {
     let place = Place::new();
     let count = || {
-        let sockets = fs::read_to_string("/proc/self/net/unix").unwrap().lines().filter(|l| l.contains("glasshouse")).count();
+        let sockets =
+            fs::read_to_string("/proc/self/net/unix").unwrap().lines().filter(|l| l.contains("glasshouse")).count();
         let fds = fs::read_dir("/proc/self/fd").unwrap().count();
         (fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count(), sockets, fds)
     };
@@ -317,7 +322,8 @@ fn fifty_sessions_leave_nothing() {
     let mut pids = Vec::new();
     let mut ids = Vec::new();
     for round in 0..50 {
-        let mut config = config(&place, &format!("many-{round}"), &["/bin/sh", "-c", "/opt/walls wait & /opt/walls wait & wait"]);
+        let mut config =
+            config(&place, &format!("many-{round}"), &["/bin/sh", "-c", "/opt/walls wait & /opt/walls wait & wait"]);
         config.listeners = vec!["127.0.0.1:3128".parse().unwrap()];
         let mut sandbox = launch(&place, config);
         let trash = place.dir.join(format!("trash-{round}"));
@@ -351,7 +357,10 @@ fn fifty_sessions_leave_nothing() {
         });
         assert_eq!(ours.count(), 0);
     }
-    assert_eq!(cgroups(&format!("many-")).into_iter().filter(|dir| dir.ends_with(&format!("-{}", std::process::id()))).count(), 0);
+    assert_eq!(
+        cgroups("many-").into_iter().filter(|dir| dir.ends_with(&format!("-{}", std::process::id()))).count(),
+        0
+    );
     assert_eq!(count().0, before, "mounts");
     // Threads of other tests come and go; ours would be fifty.
     assert!(threads() < threads_before + 20);

@@ -1,5 +1,7 @@
 //! Taking more than a share: bombs and filling, each ended within its session.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and print as tests do")]
+
 mod common;
 
 use common::{Mode, Place, is_root, modes, text};
@@ -40,7 +42,8 @@ fn memory_by_cgroup_says_why() {
     }
     let place = Place::new();
     works(&place, Mode::Root, &["--memory", "128"], &["memory-bomb", "50"]);
-    let tried = place.inside(Mode::Root, &["--memory", "128"], &["/bin/sh", "-c", "/opt/walls attack memory-bomb 400; true"]);
+    let tried =
+        place.inside(Mode::Root, &["--memory", "128"], &["/bin/sh", "-c", "/opt/walls attack memory-bomb 400; true"]);
     assert!(text(&tried).contains("reached its memory limit"), "{}", text(&tried));
     assert_eq!(tried.status.code(), Some(0), "the others go on: {}", text(&tried));
     let tried = place.inside(Mode::Root, &["--memory", "64"], &["/opt/walls", "attack", "memory-bomb", "200"]);

@@ -1,5 +1,7 @@
 //! Going out through another proxy: HTTP, HTTPS and SOCKS5, with credentials.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and print as tests do")]
+
 mod web;
 
 use std::sync::{Arc, Mutex};

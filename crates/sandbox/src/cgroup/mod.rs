@@ -25,6 +25,9 @@ const EMPTY_WITHIN: Duration = Duration::from_secs(5);
 /// Length of the period of CPU quotas, in microseconds.
 const PERIOD: u64 = 100_000;
 
+/// Sets a limit in the version 2 directory, or else in the version 1 one.
+type Setter<'a> = dyn Fn(Option<&Path>, Option<&Path>) -> io::Result<()> + 'a;
+
 /// The cgroups of one session. Dropping it kills what is in them and removes them.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroup {
@@ -65,7 +68,7 @@ impl Cgroup {
         }
         let by_v2 = |controller: &str| cgroup.v2.as_deref().filter(|_| handed_down.iter().any(|one| one == controller));
         let mut missing = Vec::new();
-        let limit = |controller: &'static str, set: &dyn Fn(Option<&Path>, Option<&Path>) -> io::Result<()>| {
+        let limit = |controller: &'static str, set: &Setter<'_>| {
             let (v2, v1) = (by_v2(controller), cgroup.v1(controller));
             (v2.is_none() && v1.is_none() || set(v2, v1).is_err()).then_some(controller)
         };
@@ -98,7 +101,8 @@ impl Cgroup {
     }
 
     fn directories(&self) -> Vec<&Path> {
-        let mut all: Vec<&Path> = self.v2.iter().chain(self.v1.iter().map(|(_, dir)| dir)).map(PathBuf::as_path).collect();
+        let mut all: Vec<&Path> =
+            self.v2.iter().chain(self.v1.iter().map(|(_, dir)| dir)).map(PathBuf::as_path).collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -246,10 +250,9 @@ pub(crate) fn sweep_empty() {
     let layout = Layout::detect();
     for own in layout.v2.iter().chain(layout.v1.values()) {
         for entry in fs::read_dir(own).into_iter().flatten().flatten() {
-            let old = entry
-                .metadata()
-                .and_then(|meta| meta.modified())
-                .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > Duration::from_secs(60)));
+            let old = entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|time| {
+                SystemTime::now().duration_since(time).is_ok_and(|age| age > Duration::from_secs(60))
+            });
             // One that was just made is about to be entered; one that is in use cannot be removed.
             if old && entry.file_name().to_string_lossy().starts_with(PREFIX) {
                 let _ = fs::remove_dir(entry.path());

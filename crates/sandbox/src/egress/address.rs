@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn what_is_public_is_not_refused() {
-        for text in ["1.1.1.1", "93.184.216.34", "[2606:4700::1111]", "[64:ff9b::101:101]", "0x08.8.8.8", "100.128.0.1"] {
+        for text in ["1.1.1.1", "93.184.216.34", "[2606:4700::1111]", "[64:ff9b::101:101]", "0x08.8.8.8", "100.128.0.1"]
+        {
             let Ok(Host::Address(address)) = Host::parse(text) else { panic!("{text}") };
             assert_eq!(refused(address), None, "{text}");
         }
@@ -271,9 +272,24 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_an_error() {
-        for text in ["", ".", "a..b", "1.2.3.4.5", "256.1.1.1", "1.2.3.256", "4294967296", "a b", "a/b", "[::1", "fe80::1%eth0",
-            "[fe80::1%25eth0]", "exa%6dple.com", "08.8.8.8", "a.0x", "\u{ff11}27.0.0.1"]
-        {
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "1.2.3.256",
+            "4294967296",
+            "a b",
+            "a/b",
+            "[::1",
+            "fe80::1%eth0",
+            "[fe80::1%25eth0]",
+            "exa%6dple.com",
+            "08.8.8.8",
+            "a.0x",
+            "\u{ff11}27.0.0.1",
+        ] {
             let host = Host::parse(text);
             let refused = matches!(&host, Ok(Host::Address(address)) if refused(*address).is_some());
             assert!(host.is_err() || refused, "{text:?} is {host:?}");

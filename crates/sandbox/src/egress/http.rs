@@ -103,8 +103,9 @@ fn parse(head: &[u8]) -> Result<Request, String> {
     let (host, port) = authority(named, Some(80))?;
     let path = path.split('#').next().unwrap_or("");
     let body = body(request.headers)?;
-    let mut new = format!("{method} {}{path} HTTP/1.1\r\nHost: {named}\r\n", if path.starts_with('/') { "" } else { "/" })
-        .into_bytes();
+    let mut new =
+        format!("{method} {}{path} HTTP/1.1\r\nHost: {named}\r\n", if path.starts_with('/') { "" } else { "/" })
+            .into_bytes();
     let upgrade = request.headers.iter().any(|header| header.name.eq_ignore_ascii_case("upgrade"));
     let mut connection: Vec<String> = Vec::new();
     for header in request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection")) {
@@ -186,7 +187,8 @@ pub(super) fn close_after(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Stri
         // Another head follows, or another protocol.
         return Ok(Some((bytes[..length].to_vec(), length)));
     }
-    let mut head = format!("HTTP/1.1 {} {}\r\n", response.code.unwrap_or(502), response.reason.unwrap_or("")).into_bytes();
+    let mut head =
+        format!("HTTP/1.1 {} {}\r\n", response.code.unwrap_or(502), response.reason.unwrap_or("")).into_bytes();
     for header in response.headers.iter() {
         let name = header.name.to_ascii_lowercase();
         if matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate") {
@@ -255,7 +257,8 @@ mod tests {
 
     #[test]
     fn answers_close() {
-        let (head, length) = close_after(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nA: b\r\n\r\nbody").unwrap().unwrap();
+        let (head, length) =
+            close_after(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nA: b\r\n\r\nbody").unwrap().unwrap();
         assert_eq!(head, b"HTTP/1.1 200 OK\r\nA: b\r\nConnection: close\r\n\r\n");
         assert_eq!(length, 49);
         assert!(close_after(b"HTTP/1.1 200 OK\r\n").unwrap().is_none());

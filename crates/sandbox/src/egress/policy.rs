@@ -143,9 +143,12 @@ impl Policy {
         }
         if let Host::Name(name) = host {
             if name == EXPOSED_HOST {
-                return self.exposed.get(&port).copied().map(Route::Exposed).ok_or_else(|| {
-                    format!("port {port} of the host is not exposed to this session")
-                });
+                return self
+                    .exposed
+                    .get(&port)
+                    .copied()
+                    .map(Route::Exposed)
+                    .ok_or_else(|| format!("port {port} of the host is not exposed to this session"));
             }
             if name == "localhost" || name.ends_with(".localhost") {
                 return Err(format!("{name} is the host itself"));

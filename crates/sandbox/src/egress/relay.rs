@@ -219,13 +219,7 @@ fn pipe() -> io::Result<Pipe> {
     Ok(Pipe { read, write, size })
 }
 
-async fn splice_rest(
-    from: &TcpStream,
-    to: &TcpStream,
-    pipe: &Pipe,
-    meter: &Meter<'_>,
-    way: Way,
-) -> io::Result<()> {
+async fn splice_rest(from: &TcpStream, to: &TcpStream, pipe: &Pipe, meter: &Meter<'_>, way: Way) -> io::Result<()> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
     debug_assert!(from.as_raw_fd() != to.as_raw_fd());
     loop {

@@ -332,7 +332,8 @@ async fn answer(inside: &mut TcpStream, outside: &mut Stream, meter: &Meter<'_>)
                     Stream::Tls(stream) => stream.read(&mut part).await?,
                 };
                 if count == 0 || bytes.len() > LONGEST_HEAD {
-                    let page = page::response("502 Bad Gateway", "This page cannot be reached", "its server sent no answer");
+                    let page =
+                        page::response("502 Bad Gateway", "This page cannot be reached", "its server sent no answer");
                     return relay::write_all(inside, &page).await;
                 }
                 bytes.extend_from_slice(&part[..count]);

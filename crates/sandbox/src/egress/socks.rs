@@ -25,7 +25,10 @@ pub(super) enum Reply {
 
 /// What was asked for.
 pub(super) enum Request {
-    Connect { host: Host, port: u16 },
+    Connect {
+        host: Host,
+        port: u16,
+    },
     /// Refused already, with an answer sent; why.
     Bad(String),
 }

@@ -47,7 +47,8 @@ impl FromStr for Upstream {
 
     fn from_str(text: &str) -> Result<Self, String> {
         // Without the text itself, which may hold a password.
-        let wrong = |why: &str| format!("upstream proxy: {why}: write http://user:password@host:port, or with https or socks5");
+        let wrong =
+            |why: &str| format!("upstream proxy: {why}: write http://user:password@host:port, or with https or socks5");
         let (kind, rest) = text.split_once("://").ok_or_else(|| wrong("no scheme"))?;
         let (kind, usual) = match kind {
             "http" => (Kind::Http, 8080),
@@ -250,7 +251,8 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for part in bytes.chunks(3) {
-        let bits = part.iter().enumerate().fold(0_u32, |bits, (index, byte)| bits | u32::from(*byte) << (16 - 8 * index));
+        let bits =
+            part.iter().enumerate().fold(0_u32, |bits, (index, byte)| bits | u32::from(*byte) << (16 - 8 * index));
         for index in 0..4 {
             let digit = DIGITS[(bits >> (18 - 6 * index)) as usize & 63];
             text.push(if index <= part.len() { char::from(digit) } else { '=' });

@@ -61,7 +61,8 @@ impl Sandbox {
                 cgroup.missing().join(", ")
             );
         }
-        let Config { stage, init, hostname, home, downloads, mut binds, sizes, network, listeners, limits, .. } = config;
+        let Config { stage, init, hostname, home, downloads, mut binds, sizes, network, listeners, limits, .. } =
+            config;
         if let Some(source) = downloads {
             let target = Path::new(HOME).join("Downloads");
             binds.insert(0, Bind { source, target, writable: true, executable: false, optional: false });
@@ -133,7 +134,9 @@ impl Sandbox {
         let plan = Plan::Join(Box::new(Join { start, network: self.network }));
         let given: Vec<BorrowedFd<'_>> =
             std::iter::once(self.init.pidfd()).chain(fds.iter().map(|(fd, _)| fd.as_fd())).collect();
-        process::start(&self.stage, &plan, &given, |_| Ok(())).map(|started| started.process)
+        let process = process::start(&self.stage, &plan, &given, |_| Ok(()))?.process;
+        process.reap_by_itself()?;
+        Ok(process)
     }
 
     /// Stops every process. Returns when all are stopped.
@@ -240,12 +243,8 @@ fn start(
     }
     // Without a cgroup each process is limited for itself; that is weaker, but stops a single one.
     let data = cgroup.missing().contains(&"memory").then_some(limits.memory);
-    let rlimits = Rlimits {
-        processes: limits.pids.into(),
-        open_files: limits.open_files,
-        file_size: limits.file_size,
-        data,
-    };
+    let rlimits =
+        Rlimits { processes: limits.pids.into(), open_files: limits.open_files, file_size: limits.file_size, data };
     Ok(Start {
         program,
         fds: fds.iter().map(|(_, number)| *number).collect(),

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use rustix::{
@@ -16,8 +16,7 @@ use super::spawner;
 use crate::{
     Error,
     plan::{Plan, Report},
-    probe,
-    wire,
+    probe, wire,
 };
 
 /// How a process ended.
@@ -32,6 +31,11 @@ pub enum Exit {
 /// A process of a session. Dropping it kills the process and waits for its end.
 #[derive(Debug)]
 pub struct Process {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     pid: Pid,
     pidfd: OwnedFd,
     exit: Mutex<Option<Exit>>,
@@ -64,7 +68,7 @@ pub(super) fn start(
             Err(error) => result = Err(Error::io("cannot read what the stage reports")(error)),
             Ok(Some((Report::Cloned { pid }, mut fds))) => {
                 if let (Some(pid), Some(pidfd)) = (Pid::from_raw(pid), fds.pop()) {
-                    process = Some(Process { pid, pidfd, exit: Mutex::new(None) });
+                    process = Some(Process { inner: Arc::new(Inner { pid, pidfd, exit: Mutex::new(None) }) });
                 }
                 result = cloned(pid);
             }
@@ -94,17 +98,17 @@ impl Process {
     /// Its number on the host.
     #[must_use]
     pub fn pid(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
+        self.inner.pid.as_raw_nonzero().get()
     }
 
     pub(super) fn raw_pid(&self) -> Pid {
-        self.pid
+        self.inner.pid
     }
 
     /// Readable when the process has ended.
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.inner.pidfd.as_fd()
     }
 
     /// Sends a signal; nothing happens if it has ended.
@@ -117,23 +121,39 @@ impl Process {
             return Err(Error::Invalid(format!("there is no signal {signal}")));
         };
         // Fails when it has ended.
-        let _ = pidfd_send_signal(&self.pidfd, signal);
+        let _ = pidfd_send_signal(&self.inner.pidfd, signal);
         Ok(())
     }
 
     /// Ends it at once.
     pub fn kill(&self) {
         // Fails when it has ended.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = pidfd_send_signal(&self.inner.pidfd, Signal::KILL);
     }
 
     /// How it ended, if it has.
     pub fn try_wait(&self) -> Option<Exit> {
-        self.wait_with(WaitIdOptions::NOHANG)
+        self.inner.wait_with(WaitIdOptions::NOHANG)
     }
 
     /// Waits for its end. Blocks the thread; in async code, wait for [`Process::pidfd`] first.
     pub fn wait(&self) -> Exit {
+        self.inner.wait()
+    }
+
+    /// Reaps it as soon as it ends, whether or not its owner waits for it.
+    ///
+    /// The kernel ends process 1 of a session only when every process in its pid namespace is reaped. Those that
+    /// were started later are our children, not its own, so one that nobody waits for would keep the session.
+    pub(super) fn reap_by_itself(&self) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        let reaper = std::thread::Builder::new().name("sandbox-reaper".into()).stack_size(64 * 1024);
+        reaper.spawn(move || inner.wait()).map(|_| ()).map_err(Error::io("cannot start a thread"))
+    }
+}
+
+impl Inner {
+    fn wait(&self) -> Exit {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         // Outside the lock, so that others can ask meanwhile.
         let _ = rustix::io::retry_on_intr(|| poll(&mut fds, None));
@@ -167,4 +187,3 @@ impl Drop for Process {
         self.wait();
     }
 }
-

@@ -175,10 +175,11 @@ fn place_descriptors(numbers: &[i32], fds: &[OwnedFd]) -> Result<(), Failed> {
         .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 512))
         .collect::<Result<Vec<_>, _>>()
         .step("place descriptors")?;
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())
-        .step("open /dev/null")?;
+    let null =
+        rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()).step("open /dev/null")?;
     let places = (0..3).filter(|number| !numbers.contains(number)).map(|number| (raw(&null), number));
-    let places: Vec<(RawFd, RawFd)> = places.chain(high.iter().map(AsRawFd::as_raw_fd).zip(numbers.iter().copied())).collect();
+    let places: Vec<(RawFd, RawFd)> =
+        places.chain(high.iter().map(AsRawFd::as_raw_fd).zip(numbers.iter().copied())).collect();
     for (from, to) in places {
         // SAFETY: `to` is a standard stream, or a number below those in use here, as the server checks.
         if unsafe { libc::dup2(from, to) } < 0 {

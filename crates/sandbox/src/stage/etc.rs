@@ -47,15 +47,15 @@ pub(super) fn generated(hostname: &str, machine_id: &str) -> Vec<(&'static str, 
             ),
         ),
         ("group", format!("user:x:{INNER_ID}:\nnogroup:x:65534:\n")),
-        (
-            "hosts",
-            format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n"),
-        ),
+        ("hosts", format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n")),
         ("hostname", format!("{hostname}\n")),
         ("host.conf", "multi on\n".into()),
         // Names are resolved by the egress proxy; without this the resolver would ask 127.0.0.1 and wait.
         ("resolv.conf", "options timeout:1 attempts:1\n".into()),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n".into()),
+        (
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n".into(),
+        ),
         ("machine-id", format!("{machine_id}\n")),
     ]
 }

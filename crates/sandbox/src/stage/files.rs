@@ -8,8 +8,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 
-const SAFE: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const SAFE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// Opens what exists below `root`; symbolic links are an error.
 pub(super) fn open_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {

@@ -38,9 +38,7 @@ pub(super) fn join(control: &OwnedFd, plan: Join, mut fds: Vec<OwnedFd>) -> Resu
     drop(target);
     // No namespaces: those for children are the session's now.
     match fork_beside(0).step("fork into the session")? {
-        Side::Parent { pid, pidfd } => {
-            wire::send(control, &Report::Cloned { pid }, &[pidfd.as_fd()]).step("report")
-        }
+        Side::Parent { pid, pidfd } => wire::send(control, &Report::Cloned { pid }, &[pidfd.as_fd()]).step("report"),
         Side::Child => {
             let failed = match run(control, &plan, fds, foreign) {
                 Ok(()) => return Ok(()),

@@ -84,8 +84,7 @@ fn set_attributes(mount: BorrowedFd<'_>, set: MountAttrFlags, recursive: bool) -
 }
 
 fn copy(source: &Path, target: PathBuf, set: MountAttrFlags, follow: bool) -> io::Result<Source> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     if !follow {
         flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     }
@@ -192,11 +191,7 @@ fn attach(mount: &OwnedFd, place: &OwnedFd) -> io::Result<()> {
 }
 
 fn place(root: &OwnedFd, source: &Source) -> Result<(), Failed> {
-    let at = if source.directory {
-        make_dir(root, &source.target, 0o755)
-    } else {
-        make_file(root, &source.target)
-    };
+    let at = if source.directory { make_dir(root, &source.target, 0o755) } else { make_file(root, &source.target) };
     let at = at.step(format!("make {} inside", source.target.display()))?;
     attach(&source.tree, &at).step(format!("mount {} inside", source.target.display()))
 }

@@ -139,7 +139,10 @@ fn filters() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let ioctls = [libc::TIOCSTI, libc::TIOCLINUX];
     add(
         libc::SYS_ioctl,
-        ioctls.iter().map(|ioctl| Ok(vec![is(1, SeccompCmpOp::Eq, *ioctl)?])).collect::<Result<_, seccompiler::BackendError>>()?,
+        ioctls
+            .iter()
+            .map(|ioctl| Ok(vec![is(1, SeccompCmpOp::Eq, *ioctl)?]))
+            .collect::<Result<_, seccompiler::BackendError>>()?,
     )?;
     add(libc::SYS_socket, sockets()?)?;
     let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
@@ -177,10 +180,7 @@ fn is(argument: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, se
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
 }
 
-fn program(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    errno: i32,
-) -> Result<BpfProgram, seccompiler::BackendError> {
+fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let action = SeccompAction::Errno(errno.cast_unsigned());
     let filter: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()?;

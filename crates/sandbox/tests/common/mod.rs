@@ -46,7 +46,7 @@ impl Place {
         let program = dir.join("walls-test");
         // A test that runs itself again as another user cannot reach the build directory.
         let built = std::env::var_os("WALLS_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_walls-test").into());
-        fs::copy(built, &program).unwrap();
+        copy(built, &program);
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         for mode in modes() {
             let state = dir.join(state_name(*mode));
@@ -108,6 +108,12 @@ fn state_name(mode: Mode) -> &'static str {
 
 pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).trim().to_owned()
+}
+
+/// Copies a program by another process: a descriptor for writing that a fork of another test's thread holds for a moment
+/// would make it busy.
+pub(crate) fn copy(from: impl AsRef<std::ffi::OsStr>, to: &Path) {
+    assert!(Command::new("cp").arg("--").arg(from).arg(to).status().unwrap().success());
 }
 
 /// Waits until something is so.

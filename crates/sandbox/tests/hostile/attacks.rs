@@ -26,7 +26,12 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
         "read-shadow" => |_| text(fs::read_to_string("/etc/shadow")),
         "list" => |args| fs::read_dir(args[0]).map(|d| format!("{} entries", d.count())).map_err(|e| e.to_string()),
         "write-file" => |args| {
-            fs::OpenOptions::new().append(true).create(true).open(args[0]).map(|_| "opened".into()).map_err(|e| e.to_string())
+            fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(args[0])
+                .map(|_| "opened".into())
+                .map_err(|e| e.to_string())
         },
         "see-process" => see_process,
         "signal" => |args| pid(args).and_then(|pid| sure(unsafe_free::kill(pid, 0))),
@@ -76,7 +81,11 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
             let mut attr = [0_u8; 128];
             attr[0] = 1; // PERF_TYPE_SOFTWARE
             attr[4] = 128; // size
-            reaches(libc::SYS_perf_event_open, [attr.as_ptr() as usize, 0, usize::MAX, usize::MAX, 0, 0], &[libc::EINVAL])
+            reaches(
+                libc::SYS_perf_event_open,
+                [attr.as_ptr() as usize, 0, usize::MAX, usize::MAX, 0, 0],
+                &[libc::EINVAL],
+            )
         },
         "io-uring" => |_| {
             let params = [0_u8; 120];
@@ -93,7 +102,9 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
         // Let through it fails at the null pointer; a kernel without modules says ENOSYS to everybody.
         "load-module" => |_| reaches(libc::SYS_init_module, [0; 6], &[libc::EFAULT, libc::ENOEXEC, libc::ENOSYS]),
         "kexec" => |_| reaches(libc::SYS_kexec_load, [0, 0, 0, usize::MAX, 0, 0], &[libc::EINVAL, libc::ENOSYS]),
-        "swapoff" => |_| reaches(libc::SYS_swapoff, [c"/nonexistent".as_ptr() as usize, 0, 0, 0, 0, 0], &[libc::ENOENT]),
+        "swapoff" => {
+            |_| reaches(libc::SYS_swapoff, [c"/nonexistent".as_ptr() as usize, 0, 0, 0, 0, 0], &[libc::ENOENT])
+        }
         "kernel-log" => |_| reaches(libc::SYS_syslog, [10, 0, 0, 0, 0, 0], &[]),
         "file-handle" => |_| {
             let handle = [0_u8; 256];
@@ -123,12 +134,13 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
             let own = rustix::process::geteuid().as_raw().to_string();
             if euid == own { Err(format!("it ran as {own}, as ourselves")) } else { Ok(format!("it ran as {euid}")) }
         },
-        "become-root" => |_| rustix::thread::set_thread_uid(rustix::process::Uid::ROOT)
-            .map(|()| "set".into()).map_err(|e| e.to_string()),
+        "become-root" => |_| {
+            rustix::thread::set_thread_uid(rustix::process::Uid::ROOT).map(|()| "set".into()).map_err(|e| e.to_string())
+        },
         "capabilities" => |_| {
             let status = fs::read_to_string("/proc/self/status").map_err(|e| e.to_string())?;
-            let any: Vec<&str> = status.lines()
-                .filter(|line| line.starts_with("Cap") && !line.ends_with("0000000000000000")).collect();
+            let any: Vec<&str> =
+                status.lines().filter(|line| line.starts_with("Cap") && !line.ends_with("0000000000000000")).collect();
             if any.is_empty() { Err("all sets are empty".into()) } else { Ok(any.join(", ")) }
         },
         "abstract-socket" => |args| {
@@ -138,7 +150,9 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
         "unix-socket" => |args| UnixStream::connect(args[0]).map(|_| "connected".into()).map_err(|e| e.to_string()),
         "tcp" => |args| {
             let address = args[0].parse().map_err(|_| "address".to_owned())?;
-            TcpStream::connect_timeout(&address, Duration::from_secs(3)).map(|_| "connected".into()).map_err(|e| e.to_string())
+            TcpStream::connect_timeout(&address, Duration::from_secs(3))
+                .map(|_| "connected".into())
+                .map_err(|e| e.to_string())
         },
         "fetch" => fetch,
         "udp" => |args| {
@@ -150,8 +164,13 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
         },
         "interfaces" => |_| {
             let text = fs::read_to_string("/proc/self/net/dev").map_err(|e| e.to_string())?;
-            let others: Vec<&str> = text.lines().skip(2).filter_map(|line| line.split(':').next())
-                .map(str::trim).filter(|name| *name != "lo").collect();
+            let others: Vec<&str> = text
+                .lines()
+                .skip(2)
+                .filter_map(|line| line.split(':').next())
+                .map(str::trim)
+                .filter(|name| *name != "lo")
+                .collect();
             if others.is_empty() { Err("loopback only".into()) } else { Ok(others.join(", ")) }
         },
         "sysv-memory" => |args| {
@@ -163,16 +182,18 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
             // SAFETY: the path is a live C string.
             sure(check(unsafe { libc::mknod(path.as_ptr(), libc::S_IFBLK | 0o600, libc::makedev(1, 0)) }))
         },
-        "open-device" => |args| {
-            fs::File::open(args[0]).map(|_| "opened".into()).map_err(|e| e.to_string())
-        },
+        "open-device" => |args| fs::File::open(args[0]).map(|_| "opened".into()).map_err(|e| e.to_string()),
         "overwrite-init" => |_| {
             use rustix::fs::{CWD, Mode, OFlags, openat};
             // By way of a descriptor without rights, as the known attack does, so that a running file is no obstacle.
             let path = openat(CWD, "/proc/1/exe", OFlags::PATH, Mode::empty()).map_err(|e| e.to_string())?;
             let meta = fs::metadata(format!("/proc/self/fd/{}", path.as_raw_fd())).map_err(|e| e.to_string())?;
-            match rustix::fs::accessat(CWD, format!("/proc/self/fd/{}", path.as_raw_fd()), rustix::fs::Access::WRITE_OK,
-                rustix::fs::AtFlags::EACCESS) {
+            match rustix::fs::accessat(
+                CWD,
+                format!("/proc/self/fd/{}", path.as_raw_fd()),
+                rustix::fs::Access::WRITE_OK,
+                rustix::fs::AtFlags::EACCESS,
+            ) {
                 Ok(()) => Ok(format!("inode {} is writable", meta.ino())),
                 Err(e) => Err(e.to_string()),
             }
@@ -184,8 +205,9 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
             let _ = fs::remove_file(&path);
             ran.map(|status| format!("ran: {status}")).map_err(|e| e.to_string())
         },
-        "raise-priority" => |_| rustix::process::setpriority_process(None, -10)
-            .map(|()| "raised".into()).map_err(|e| e.to_string()),
+        "raise-priority" => {
+            |_| rustix::process::setpriority_process(None, -10).map(|()| "raised".into()).map_err(|e| e.to_string())
+        }
         "raise-limit" => |_| {
             let limit = rustix::process::getrlimit(rustix::process::Resource::Core);
             let more = rustix::process::Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
@@ -233,7 +255,9 @@ fn see_process(args: &[&str]) -> Result<String, String> {
     let own = std::process::id().to_string();
     let seen = fs::read_dir("/proc").map_err(|e| e.to_string())?.flatten().find(|entry| {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        entry.file_name() != *own && String::from_utf8_lossy(&line).contains(args[0]) && line.windows(5).all(|w| w != b"attac")
+        entry.file_name() != *own
+            && String::from_utf8_lossy(&line).contains(args[0])
+            && line.windows(5).all(|w| w != b"attac")
     });
     seen.map(|entry| format!("{:?}", entry.file_name())).ok_or_else(|| "not seen".into())
 }

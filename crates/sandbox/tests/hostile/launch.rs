@@ -1,12 +1,13 @@
 //! Launches a session from the command line, for tests of what an ordinary user can do.
 //!
 //! `launch [--name N] [--state DIR] [--no-cgroups] [--memory MIB] [--pids N] [--shm MIB] [--file-size MIB]
-//! [--home DIR] [--bind SOURCE:TARGET[:w]]... [--print-pid] -- PROGRAM ARGS...`
+//! [--home DIR] [--proxy-allow RULES] [--bind SOURCE:TARGET[:w]]... [--print-pid] -- PROGRAM ARGS...`
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use glasshouse_sandbox::{
     Bind, Config, Executable, Exit, Home, Lease, Program, Sandbox, UseCgroups, default_state_dir,
+    egress::{Policy, Proxy, ProxyConfig},
 };
 
 pub(crate) fn main(args: &[String]) -> ExitCode {
@@ -39,6 +40,7 @@ fn run(args: &[String]) -> Result<Exit, Box<dyn std::error::Error>> {
     };
     let mut config = Config::new(format!("test-{}", std::process::id()), stage, program);
     let mut print_pid = false;
+    let mut proxy_allow = None;
     let mut options = options.iter();
     let mib = |value: &str| value.parse::<u64>().map(|value| value << 20);
     while let Some(option) = options.next() {
@@ -54,6 +56,10 @@ fn run(args: &[String]) -> Result<Exit, Box<dyn std::error::Error>> {
             "--file-size" => config.limits.file_size = Some(mib(value()?)?),
             "--home" => config.home = Home::Directory(value()?.into()),
             "--downloads" => config.downloads = Some(value()?.into()),
+            "--proxy-allow" => {
+                config.listeners = vec!["127.0.0.1:3128".parse()?, "[::1]:3128".parse()?];
+                proxy_allow = Some(value()?.to_owned());
+            }
             "--print-pid" => print_pid = true,
             "--bind" => {
                 let parts: Vec<&str> = value()?.split(':').collect();
@@ -75,7 +81,17 @@ fn run(args: &[String]) -> Result<Exit, Box<dyn std::error::Error>> {
         (rustix::io::dup(rustix::stdio::stdout())?, 1),
         (rustix::io::dup(rustix::stdio::stderr())?, 2),
     ];
-    let sandbox = Sandbox::launch(config, lease, fds)?;
+    let mut sandbox = Sandbox::launch(config, lease, fds)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let _guard = runtime.enter();
+    let _proxy = match proxy_allow {
+        None => None,
+        Some(rules) => {
+            let allow = rules.split(',').filter(|rule| !rule.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
+            let config = ProxyConfig { policy: Policy { allow, ..Policy::default() }, ..ProxyConfig::default() };
+            Some(Proxy::start(sandbox.take_listeners(), config)?)
+        }
+    };
     if print_pid {
         println!("PID {}", sandbox.init().pid());
         std::io::stdout().flush()?;

@@ -55,8 +55,10 @@ fn fork_bomb(args: &[&str]) -> Result<String, String> {
 fn thread_bomb(args: &[&str]) -> Result<String, String> {
     let wanted = number(args, 0)?;
     for count in 0..wanted {
-        let thread = std::thread::Builder::new().stack_size(64 * 1024).spawn(|| loop {
-            std::thread::park();
+        let thread = std::thread::Builder::new().stack_size(64 * 1024).spawn(|| {
+            loop {
+                std::thread::park();
+            }
         });
         if let Err(error) = thread {
             return Err(format!("{error} after {count}"));

@@ -2,6 +2,8 @@
 //!
 //! `walls-test attack NAME ARGS` prints what it gained and exits with 1, or prints why it was refused and exits with 0.
 
+#![allow(clippy::print_stdout, reason = "what it says is what the tests read")]
+
 #[path = "attacks.rs"]
 mod attacks;
 #[path = "launch.rs"]
