@@ -133,6 +133,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
     serving.await?;
 
     engine.stop();
+    video.stop();
     drop((video, audio, server, room));
     desktop.end().await;
     let reason = end.borrow_and_update().clone();

@@ -71,6 +71,8 @@ impl Capture {
                 self.measured = false;
                 match self.watch(&mut open) {
                     Ok(()) => return,
+                    // The socket is shut when capture is to end.
+                    Err(_) if self.shared.state.lock().stop => return,
                     Err(reason) => tracing::warn!(display = self.target.display, reason, "lost the X server"),
                 }
                 self.shared.state.lock().socket = None;

@@ -129,6 +129,22 @@ pub struct Video {
 }
 
 impl Video {
+    /// Ends capture and encoders for good without waiting for their threads, as before the display is taken down.
+    pub fn stop(&self) {
+        {
+            let mut state = self.shared.state.lock();
+            state.stop = true;
+            for (_, slot) in state.slots.drain() {
+                slot.ready.notify_all();
+            }
+            if let Some(socket) = state.socket.take() {
+                // A server that does not answer must not keep us.
+                let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+            }
+        }
+        self.shared.wake_capture();
+    }
+
     /// Opens the display and starts capturing as soon as a rendition is acquired.
     ///
     /// `sink` is called on an encoder's thread with every finished frame and must not block. When the X server goes away
@@ -263,18 +279,7 @@ impl Video {
 
 impl Drop for Video {
     fn drop(&mut self) {
-        {
-            let mut state = self.shared.state.lock();
-            state.stop = true;
-            for (_, slot) in state.slots.drain() {
-                slot.ready.notify_all();
-            }
-            if let Some(socket) = state.socket.take() {
-                // A server that does not answer must not keep us.
-                let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
-            }
-        }
-        self.shared.wake_capture();
+        self.stop();
         // Panics in a thread were printed by it.
         if let Some(thread) = self.capture.take() {
             let _ = thread.join();
