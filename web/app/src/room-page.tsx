@@ -52,6 +52,7 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
   useEffect(() => {
     if (!viewer) return;
     viewer.focus();
+    setBlocked(viewer.player.blocked);
     const offs = [
       viewer.on('blocked', setBlocked),
       viewer.on('escape', () => {

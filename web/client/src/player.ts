@@ -64,7 +64,7 @@ export class Player {
     const gesture = (): void => {
       if (this.blocked) void this.#play();
     };
-    for (const event of ['pointerdown', 'keydown', 'touchend']) addEventListener(event, gesture, { capture: true, signal: this.#abort.signal });
+    for (const event of ['pointerdown', 'pointerup', 'keydown', 'touchend']) addEventListener(event, gesture, { capture: true, signal: this.#abort.signal });
   }
 
   get size(): { width: number; height: number } {
