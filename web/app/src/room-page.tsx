@@ -55,6 +55,7 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
     setBlocked(viewer.player.blocked);
     const offs = [
       viewer.on('blocked', setBlocked),
+      viewer.on('problem', (text) => show({ key: 'problem', text })),
       viewer.on('escape', () => {
         showBar();
         page.current?.querySelector<HTMLElement>('.toolbar button')?.focus();

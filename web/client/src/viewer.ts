@@ -18,6 +18,8 @@ export interface ViewerEvents {
   blocked: boolean;
   /** The picture's size or place changed. */
   layout: { picture: Rect; screen: { width: number; height: number } };
+  /** Something that the person did had no effect; one line why. */
+  problem: string;
   /** The keyboard was let go with the escape keys. */
   escape: undefined;
 }
@@ -112,8 +114,9 @@ export class Viewer extends Emitter<ViewerEvents> {
   async paste(text: string, keys: number[] = [0xffe3, 0x76]): Promise<void> {
     try {
       if (text) await this.clipboard.send(text);
-    } catch {
+    } catch (error) {
       // Pasting what was there before would be worse than nothing.
+      this.emit('problem', `Nothing was pasted: ${error instanceof Error ? error.message : 'the text could not be sent.'}`);
       return;
     }
     this.keyboard.chord(...keys);
