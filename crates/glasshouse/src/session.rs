@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context, bail};
 use axum::{
-    Router,
     extract::{ConnectInfo, Request},
     serve::IncomingStream,
 };
@@ -108,8 +107,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
     // Nobody else sets it.
     let _ = room.set(server.clone());
 
-    let app =
-        Router::new().merge(server.router()).fallback(web::serve).layer(axum::middleware::map_request(share_peer));
+    let app = server.router_with_page(axum::routing::any(web::serve)).layer(axum::middleware::map_request(share_peer));
     let port = {
         let engine = engine.clone();
         Port::new(listener, move |stream| engine.accept_tcp(stream))?
