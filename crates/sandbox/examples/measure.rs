@@ -25,6 +25,10 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("sandbox-stage") {
         return glasshouse_sandbox::stage::main();
     }
+    // One part by its name, or all.
+    if std::env::args().nth(1).as_deref() == Some("downloads") {
+        return if downloads().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     match starts().and_then(|()| freezing()).and_then(|()| browser()).and_then(|()| downloads()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -188,8 +192,12 @@ fn memory(pid: i32) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let own =
         rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    own.unwrap_or(0) + children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(memory).sum::<u64>()
+    let mut total = own.unwrap_or(0);
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        total += children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(memory).sum::<u64>();
+    }
+    total
 }
 
 /// Asks the browser for its version, from a thread that enters the session's network for it.
@@ -227,12 +235,19 @@ fn downloads() -> Result<(), Box<dyn Error>> {
             });
         }
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let proxy = listener.local_addr()?;
     let policy = Policy { allow: vec!["127.0.0.0/8".parse()?], ..Policy::default() };
-    let _guard = runtime.enter();
-    let _proxy = Proxy::start(vec![listener.into()], ProxyConfig { policy, ..ProxyConfig::default() })?;
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok();
+        if let Some(runtime) = runtime {
+            runtime.block_on(async {
+                let proxy = Proxy::start(vec![listener.into()], ProxyConfig { policy, ..ProxyConfig::default() });
+                std::future::pending::<()>().await;
+                drop(proxy);
+            });
+        }
+    });
     let (mut direct, mut proxied) = (Vec::new(), Vec::new());
     for _ in 0..7 {
         direct.push(download(TcpStream::connect(target)?)?);

@@ -20,6 +20,9 @@ use crate::Error;
 /// and how many there are.
 pub(crate) const IDS: (u32, u32) = (100_000, 50_000);
 
+/// Most directories within each other that are given to a session.
+const MAX_DEPTH: u32 = 64;
+
 /// The user, and group, of one session on the host. Free for others again when dropped.
 #[derive(Debug)]
 pub struct Lease {
@@ -75,10 +78,10 @@ impl Lease {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(rustix::fs::CWD, path, flags, Mode::empty())?;
-        self.give_tree(file)
+        self.give_tree(file, MAX_DEPTH)
     }
 
-    fn give_tree(&self, file: OwnedFd) -> io::Result<()> {
+    fn give_tree(&self, file: OwnedFd, depth: u32) -> io::Result<()> {
         let (user, group) = (Uid::from_raw(self.id), Gid::from_raw(self.id));
         let stat = rustix::fs::fstat(&file)?;
         if stat.st_uid != self.id || stat.st_gid != self.id {
@@ -92,6 +95,8 @@ impl Lease {
         if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory {
             return Ok(());
         }
+        // Each level takes descriptors and stack, and a session may have made as many as it liked.
+        let depth = depth.checked_sub(1).ok_or_else(|| io::Error::other("its directories are too deep"))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(&file, ".", flags, Mode::empty())?;
         for entry in rustix::fs::Dir::read_from(&directory)? {
@@ -99,7 +104,7 @@ impl Lease {
             let name = entry.file_name();
             if name.to_bytes() != b"." && name.to_bytes() != b".." {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                self.give_tree(openat(&directory, name, flags, Mode::empty())?)?;
+                self.give_tree(openat(&directory, name, flags, Mode::empty())?, depth)?;
             }
         }
         Ok(())
