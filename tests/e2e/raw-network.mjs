@@ -5,6 +5,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { Session, start } from './lib/session.mjs';
+import { until } from './lib/wait.mjs';
 
 const ip = (...words) => execFileSync('ip', words, { stdio: ['ignore', 'pipe', 'pipe'] });
 
@@ -65,4 +67,17 @@ export class Network {
     try { ip('link', 'del', this.near); } catch { /* never made */ }
     ip('netns', 'del', this.name);
   }
+}
+
+/** A session that listens at another address than loopback. */
+export async function sessionAt(address, options) {
+  const session = new Session();
+  session.seen = start(['session', '--listen', address, '--json', ...options]);
+  let isOver = false;
+  session.seen.ended.then(() => { isOver = true; });
+  await until('the session is ready', () => isOver || session.seen.out.includes('\n'));
+  if (isOver) throw new Error(`the session ended: ${session.seen.err}`);
+  Object.assign(session, JSON.parse(session.seen.out));
+  session.origin = new URL(session.url).origin;
+  return session;
 }
