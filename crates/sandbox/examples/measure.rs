@@ -164,9 +164,21 @@ fn browser() -> Result<(), Box<dyn Error>> {
             freezes.push(start.elapsed());
             if page_out {
                 let start = Instant::now();
-                said = match sandbox.page_out()? {
+                let done = sandbox.page_out()?;
+                let took = start.elapsed();
+                let after = memory(pid);
+                // The first time: later there is little left to page out.
+                said = match done {
+                    PageOut::Done { .. } if !said.is_empty() => said,
                     PageOut::Done { .. } => {
-                        format!(", PSS {} -> {} MiB in {}", before >> 10, memory(pid) >> 10, millis(start.elapsed()))
+                        format!(
+                            ", memory {} -> {} MiB, of it not files {} -> {} MiB, in {}",
+                            before.0 >> 10,
+                            after.0 >> 10,
+                            before.1 >> 10,
+                            after.1 >> 10,
+                            millis(took)
+                        )
                     }
                     PageOut::Unavailable(why) => format!(", {why}"),
                 };
@@ -187,15 +199,19 @@ fn browser() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Proportional memory of a process and all below it, in KiB.
-fn memory(pid: i32) -> u64 {
+/// Proportional memory of a process and all below it, in KiB: all, and what is not in files.
+fn memory(pid: i32) -> (u64, u64) {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let own =
-        rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    let mut total = own.unwrap_or(0);
+    let value = |name: &str| -> u64 {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+    };
+    let mut total = (value("Pss"), value("Pss_Anon") + value("Pss_Shmem"));
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        total += children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(memory).sum::<u64>();
+        for child in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(memory) {
+            total = (total.0 + child.0, total.1 + child.1);
+        }
     }
     total
 }

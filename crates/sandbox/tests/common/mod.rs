@@ -95,6 +95,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Of launchers that were killed.
+        for mode in modes() {
+            let _ = glasshouse_sandbox::sweep(&self.state(*mode));
+        }
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
