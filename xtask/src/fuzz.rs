@@ -8,7 +8,7 @@ use crate::shell::{self, cargo, command, root, target};
 
 /// What reads bytes from outside.
 const TARGETS: [&str; 3] = ["data_channel", "websocket", "sdp"];
-/// How long each is fuzzed.
+/// How long each is fuzzed, from the same seed every time, so that a run can be repeated.
 const SECONDS: &str = "60";
 
 /// Fuzzes all targets side by side for a minute.
@@ -28,7 +28,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let program = target().join("debug").join(format!("fuzz_{name}"));
         let mut fuzzer = command(&program.to_string_lossy(), [format!("-max_total_time={SECONDS}")]);
         fuzzer
-            .args(["-timeout=20", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1"])
+            .args(["-timeout=20", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1", "-seed=1"])
             .arg(format!("-artifact_prefix={}/", found.display()))
             .arg(&found)
             .arg(root().join("fuzz/corpus").join(name))
