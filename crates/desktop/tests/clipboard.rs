@@ -50,6 +50,23 @@ async fn long_text_goes_out() {
 }
 
 #[tokio::test]
+async fn a_program_is_answered_while_we_look_ourselves() {
+    let (desktop, _recorder) = start().await;
+    for round in 0..150 {
+        let text = format!("round {round}");
+        desktop.set_clipboard(Some(text.clone()), None).await.unwrap();
+        let mut reader = xclip(&desktop, &["-o"]).stdout(Stdio::piped()).spawn().unwrap();
+        // Its request arrives while we wait for an answer of the server, in some of the rounds.
+        for _ in 0..round {
+            desktop.clipboard_text().await.unwrap();
+        }
+        eventually("the program has its answer", || reader.try_wait().unwrap()).await;
+        assert_eq!(reader.wait_with_output().unwrap().stdout, text.as_bytes());
+    }
+    desktop.stop().await;
+}
+
+#[tokio::test]
 async fn long_text_comes_in() {
     let (desktop, recorder) = start().await;
     let text = long_text();

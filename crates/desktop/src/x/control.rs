@@ -55,7 +55,7 @@ impl Control {
         let Some((x, settings)) = &mut state.x else { return Err(refuse("not connected".into())) };
         let result = work(x, settings);
         // Events nobody waits for must not pile up; an error here shows at the next use.
-        while let Ok(Some(_)) = x.conn.poll_for_event() {}
+        while let Ok(Some(_)) = x.poll_event() {}
         match result {
             Ok(value) => Ok(value),
             Err(error) => {

@@ -124,7 +124,7 @@ impl Work for Injector {
 
 impl Injector {
     fn drain_events(&mut self, x: &X) -> Result<(), XError> {
-        while let Some(event) = x.conn.poll_for_event()? {
+        while let Some(event) = x.poll_event()? {
             match event {
                 XEvent::MappingNotify(_) | XEvent::XkbNewKeyboardNotify(_) | XEvent::XkbMapNotify(_) => {
                     self.keymap = None;

@@ -13,7 +13,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use x11rb::{
     connection::Connection,
     errors::{ConnectError, ConnectionError, ReplyError, ReplyOrIdError},
-    protocol::xproto::{Atom, ConnectionExt as _, Window},
+    protocol::{
+        Event,
+        xproto::{Atom, ConnectionExt as _, Window},
+    },
     rust_connection::{DefaultStream, RustConnection},
 };
 
@@ -164,12 +167,14 @@ pub(crate) struct X {
     pub(crate) conn: RustConnection,
     pub(crate) root: Window,
     screen: usize,
+    /// An event that `wait` found and the next `poll_event` gives.
+    found: Mutex<Option<Event>>,
 }
 
 impl X {
     fn new(conn: RustConnection, screen: usize) -> Self {
         let root = conn.setup().roots[screen].root;
-        Self { conn, root, screen }
+        Self { conn, root, screen, found: Mutex::new(None) }
     }
 
     pub(crate) fn screen_number(&self) -> usize {
@@ -180,9 +185,23 @@ impl X {
         Ok(self.conn.intern_atom(false, name.as_bytes())?.reply()?.atom)
     }
 
+    /// The next event that is there, if any.
+    pub(crate) fn poll_event(&self) -> Result<Option<Event>, XError> {
+        if let Some(event) = self.found.lock().take() {
+            return Ok(Some(event));
+        }
+        Ok(self.conn.poll_for_event()?)
+    }
+
     /// Waits until the server has sent something, the waker is used, or the deadline passes. Flushes first.
     pub(crate) fn wait(&self, waker: &Waker, deadline: Option<Instant>) -> Result<(), XError> {
         self.conn.flush()?;
+        // Waiting for a reply, and flushing, take events off the socket too: nothing would wake us for them.
+        let event = self.poll_event()?;
+        if event.is_some() {
+            *self.found.lock() = event;
+            return Ok(());
+        }
         let timeout = deadline.map(|at| {
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }

@@ -7,13 +7,10 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use x11rb::{
-    connection::Connection,
-    protocol::{
-        Event as XEvent,
-        xfixes::{ConnectionExt as _, CursorNotifyMask},
-        xproto::{AtomEnum, ChangeWindowAttributesAux, ConnectionExt as _, EventMask},
-    },
+use x11rb::protocol::{
+    Event as XEvent,
+    xfixes::{ConnectionExt as _, CursorNotifyMask},
+    xproto::{AtomEnum, ChangeWindowAttributesAux, ConnectionExt as _, EventMask},
 };
 
 use super::{Link, Waker, X, XError, cursor::Cursors, screen, worker::Work};
@@ -63,7 +60,7 @@ impl Work for Watch {
         self.look_at_cursor(x, None)?;
         self.look_for_window_manager(x, check)?;
         while !link.is_closed() {
-            while let Some(event) = x.conn.poll_for_event()? {
+            while let Some(event) = x.poll_event()? {
                 match event {
                     XEvent::XfixesCursorNotify(event) => self.look_at_cursor(x, Some(event.cursor_serial))?,
                     XEvent::ConfigureNotify(event) if event.window == x.root => {

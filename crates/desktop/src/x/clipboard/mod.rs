@@ -112,7 +112,7 @@ impl Work for Clipboard {
     fn run(&mut self, x: &X, link: &Link, waker: &Waker) -> Result<(), XError> {
         let mut session = Session::open(x, &self.events)?;
         while !link.is_closed() {
-            while let Some(event) = x.conn.poll_for_event()? {
+            while let Some(event) = x.poll_event()? {
                 session.handle(event)?;
             }
             let commands = std::mem::take(&mut *self.commands.0.lock());
