@@ -38,9 +38,8 @@ async fn a_silent_peer_is_lost_and_comes_back_as_itself() {
     assert_eq!(init["control_host"]["host_id"], json!(silent.id));
     again.settle().await;
     let seen = witness.client.settle().await;
-    let is_change = |one: &&serde_json::Value| {
-        one["event"] == "control/host" || one["payload"]["is_connected"] == json!(false)
-    };
+    let is_change =
+        |one: &&serde_json::Value| one["event"] == "control/host" || one["payload"]["is_connected"] == json!(false);
     assert_eq!(seen.iter().find(is_change), None, "{seen:?}");
     // The old connection is over, and not by a farewell that would stop the client from coming back.
     while let Some(frame) = silent.client.frame().await {
