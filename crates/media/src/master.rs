@@ -114,6 +114,8 @@ impl State {
 pub(crate) struct Slot {
     /// Tells this encoder's run from an earlier one of the same rendition.
     pub(crate) serial: u64,
+    /// Whether it has its thread.
+    pub(crate) started: bool,
     pub(crate) holders: usize,
     /// Tiles that changed since the encoder last copied.
     pub(crate) pending: TileMap,

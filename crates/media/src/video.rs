@@ -186,15 +186,14 @@ impl Video {
             slot.holders += 1;
             slot.key_wanted = true;
             slot.ready.notify_one();
+            drop(state);
+            self.start_encoder(rendition);
             return;
         }
         let profile = self.profile(rendition.quality);
-        let serial = self.shared.next_serial();
-        let worker =
-            Worker::new(self.shared.clone(), rendition, serial, profile, self.sink.clone(), self.inspector.clone());
-        let name = format!("{:?} {:?}", rendition.codec, rendition.quality).to_lowercase();
         let slot = Slot {
-            serial,
+            serial: self.shared.next_serial(),
+            started: false,
             holders: 1,
             pending: TileMap::new(state.picture.width, state.picture.height),
             damaged_at: None,
@@ -208,12 +207,34 @@ impl Video {
         state.slots.insert(rendition, slot);
         drop(state);
         self.shared.wake_capture();
+        self.start_encoder(rendition);
+    }
+
+    /// Gives a rendition its thread if it has none. A machine that is out of threads refuses one; every later
+    /// holder, request for a key frame or change of the bit rate tries once more.
+    fn start_encoder(&self, rendition: Rendition) {
+        let serial = {
+            let mut state = self.shared.state.lock();
+            let Some(slot) = state.slots.get_mut(&rendition).filter(|slot| !slot.started) else { return };
+            slot.started = true;
+            slot.serial
+        };
+        let profile = self.profile(rendition.quality);
+        let worker =
+            Worker::new(self.shared.clone(), rendition, serial, profile, self.sink.clone(), self.inspector.clone());
+        let name = format!("{:?} {:?}", rendition.codec, rendition.quality).to_lowercase();
         let mut encoders = self.encoders.lock();
         // Those that ended are joined by being dropped: their threads are gone.
         encoders.retain(|thread| !thread.is_finished());
         match std::thread::Builder::new().name(name).spawn(move || worker.run()) {
             Ok(thread) => encoders.push(thread),
-            Err(error) => tracing::error!(?rendition, %error, "no thread for an encoder; this rendition stays dark"),
+            Err(error) => {
+                tracing::error!(?rendition, %error, "no thread for an encoder; tried again with the next request");
+                let mut state = self.shared.state.lock();
+                if let Some(slot) = state.slots.get_mut(&rendition).filter(|slot| slot.serial == serial) {
+                    slot.started = false;
+                }
+            }
         }
     }
 
@@ -241,6 +262,7 @@ impl Video {
             slot.key_wanted = true;
             slot.ready.notify_one();
         }
+        self.start_encoder(rendition);
     }
 
     /// Sets the bit rate that the rendition aims at, in bit/s; clamped to the rendition's own range.
@@ -249,6 +271,7 @@ impl Video {
         if let Some(slot) = self.shared.state.lock().slots.get_mut(&rendition) {
             slot.bit_rate = bits_per_second.clamp(profile.lowest_bit_rate, profile.highest_bit_rate);
         }
+        self.start_encoder(rendition);
     }
 
     /// Counters of the running renditions.

@@ -160,3 +160,39 @@ fn a_sink_that_hangs_stops_neither_capture_nor_the_others() {
     }
     stuck.store(false, Ordering::Release);
 }
+
+#[test]
+fn h264_announces_exactly_its_idr_pictures_as_key_frames() {
+    let server = XServer::start(640, 480);
+    let painter = Painter::new(&server.display);
+    painter.noise(1, 640, 480);
+    let watch = Watch::start(&server.display);
+    let high = rendition(VideoCodec::H264, Quality::High);
+    watch.video.acquire(high);
+    watch.settle();
+    for seed in 2..6 {
+        painter.noise(seed, 640, 480);
+        watch.settle();
+    }
+    watch.video.request_key_frame(high);
+    watch.until("second key frame", |seen| (seen.iter().filter(|frame| frame.key).count() > 1).then_some(()));
+    watch.settle();
+    watch.until("", |seen| {
+        for frame in seen {
+            // NAL unit type 5 is a slice of an IDR picture (ITU-T H.264 table 7-1).
+            let idr = frame.data.windows(4).any(|bytes| bytes[..3] == [0, 0, 1] && bytes[3] & 0x1f == 5);
+            assert_eq!(frame.key, idr, "decoding starts at IDR pictures and nowhere else");
+        }
+        Some(())
+    });
+    let last_key = watch.until("", |seen| seen.iter().rposition(|frame| frame.key));
+    let mut decoder = common::decode::Decoder::new(VideoCodec::H264);
+    let quality = watch.until("", |seen| {
+        let mut quality = 0.0;
+        for frame in &seen[last_key..] {
+            quality = psnr(luma_error(&decoder.decode(&frame.data), &frame.source));
+        }
+        Some(quality)
+    });
+    assert!(quality >= 30.0, "{quality:.1} dB when decoding starts at the newest key frame");
+}

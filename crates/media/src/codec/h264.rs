@@ -79,7 +79,7 @@ impl H264 {
         p.iComplexityMode = sys::LOW_COMPLEXITY;
         p.uiIntraPeriod = 0;
         p.bEnableFrameSkip = false;
-        // Screen content insists on it.
+        // Screen content insists on it: a picture that is new all over may become a key frame unasked; it is reported as one.
         p.bEnableSceneChangeDetect = true;
         p.bEnableAdaptiveQuant = false;
         p.bEnableBackgroundDetection = false;
