@@ -8,7 +8,7 @@ import { until } from './lib/wait.mjs';
 import { serve } from './raw-pages.mjs';
 import { RawSocket } from './raw-socket.mjs';
 
-const SHIFT = 0xffe1, CONTROL = 0xffe3, ALT = 0xffe9, SUPER = 0xffeb, BACKSPACE = 0xff08, CAPS_LOCK = 0xffe5;
+const SHIFT = 0xffe1, CONTROL = 0xffe3, ALT = 0xffe9, SUPER = 0xffeb, BACKSPACE = 0xff08;
 const PAGE = `<style>html,body{margin:0;height:100%}textarea{position:fixed;top:0;left:0;width:100%;height:40%}</style><textarea autofocus></textarea>
 <script>
   const field = document.querySelector('textarea');
@@ -42,7 +42,10 @@ after(async () => {
 beforeEach(async () => {
   await viewer.do((client) => client.api('POST', '/api/room/control/take'));
   await viewer.until('is host', (client) => client.host === client.id);
+  pages.reports.length = 0;
   await viewer.do((client) => { client.move(200, 50); client.click(); });
+  // Keys overtake clicks inside Chromium, which finds out first whom a click hits.
+  await until('the click is there', () => events('mouseup').length > 0);
   await press(CONTROL, 0x61);
   await press(BACKSPACE);
   await press(0x5f);
@@ -87,23 +90,21 @@ test('upper case comes from the keysym, whether or not Shift is held', async () 
 });
 
 test('Caps Lock is set as the viewer has it, and taken away again', async () => {
-  await viewer.do((client) => client.send('keyboard/modifiers', { capslock: true }));
-  await press(CAPS_LOCK - CAPS_LOCK + 0x71);
-  await saw('caps lock', ({ type, caps }) => type === 'keydown' && caps);
-  await viewer.do((client) => client.send('keyboard/modifiers', { capslock: false }));
-  pages.reports.length = 0;
-  await press(0x72);
-  await saw('no caps lock', ({ type, key, caps }) => type === 'keydown' && key === 'r' && !caps);
+  // By the WebSocket, as the letter: the data channel is another way, which may be faster.
+  for (const [capslock, keysym, key] of [[true, 0x71, 'q'], [false, 0x72, 'r']]) {
+    await viewer.do((client, [capslock, keysym]) => { client.send('keyboard/modifiers', { capslock }); client.send('control/keypress', { keysym }); }, [capslock, keysym]);
+    await saw(`${key}, Caps Lock ${capslock}`, (one) => one.type === 'keydown' && one.key === key && one.caps === capslock);
+  }
 });
 
 test('many letters beyond the layout, more than there are free keys', async () => {
-  const all = Array.from({ length: 300 }, (_, i) => String.fromCodePoint(0x4e00 + i * 37)).join('');
-  // In portions, as people write.
-  for (let i = 0; i < all.length; i += 20) {
-    await viewer.do((client, letters) => { for (const letter of letters) client.press(0x01000000 + letter.codePointAt(0)); }, all.slice(i, i + 20));
-    await typed(all.slice(0, i + 20));
+  const all = Array.from({ length: 60 }, (_, i) => String.fromCodePoint(0x4e00 + i * 37)).join('');
+  // One after the other, as people write: what a program makes of a key whose meaning has just changed depends on its
+  // pace, so that longer text has to go by control/paste.
+  for (let i = 0; i < all.length; i++) {
+    await press(0x01000000 + all.charCodeAt(i));
+    await typed(all.slice(0, i + 1));
   }
-  assert.equal(text(), all);
 });
 
 test('a composed text arrives by control/paste', async () => {

@@ -42,6 +42,10 @@ const MAX_KEYS: usize = 64;
 /// it is pressed.
 const SPARE_REST: Duration = Duration::from_millis(100);
 
+/// Between giving a key another keysym and pressing it: Chromium loads a changed layout a moment after it hears of it,
+/// and until then reads the key as what it was before, or as nothing.
+const SPARE_NOTICE: Duration = Duration::from_millis(20);
+
 /// Inputs on their way.
 #[derive(Default)]
 pub(crate) struct Queue(Mutex<VecDeque<Input>>);
@@ -313,6 +317,7 @@ impl Injector {
         spare.keysym = keysym;
         let keycode = spare.keycode;
         x.conn.change_keyboard_mapping(1, keycode, 2, &[keysym, keysym])?.check()?;
+        std::thread::sleep(SPARE_NOTICE);
         self.keymap = None;
         self.keymap(x)?;
         Ok(Some(keycode))
