@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -28,6 +29,9 @@ use crate::{
     port::Port,
     web,
 };
+
+/// How long a desktop that went away may take to say why.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Runs a session until it is told to stop, or ends by itself.
 pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
@@ -85,7 +89,18 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
             max_fps: options.max_fps,
             max_bit_rate: options.max_bit_rate.saturating_mul(1_000),
         };
-        Arc::new(Video::start(config, Arc::new(move |frame| engine.video_frame(frame)))?)
+        match Video::start(config, Arc::new(move |frame| engine.video_frame(frame))) {
+            Ok(video) => Arc::new(video),
+            Err(error) => {
+                // A program that ends at once takes the display with it; that is then what is to be told.
+                let told = tokio::time::timeout(FAREWELL, end.wait_for(Option::is_some)).await;
+                let reason = told.ok().and_then(Result::ok).and_then(|reason| reason.clone());
+                desktop.end().await;
+                let Some(reason) = reason else { return Err(error.into()) };
+                eprintln!("session ended: {reason}");
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
     };
     let audio = match desktop.sound_fifo() {
         None => None,
@@ -94,7 +109,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
             let config = AudioConfig {
                 fifo: fifo.to_owned(),
                 bit_rate: options.audio_bit_rate.saturating_mul(1_000),
-                frame: std::time::Duration::from_millis(10),
+                frame: Duration::from_millis(10),
             };
             Some(Arc::new(Audio::start(config, Arc::new(move |packet| engine.audio_packet(packet)))?))
         }
