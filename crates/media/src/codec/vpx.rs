@@ -19,6 +19,11 @@ const KEY_FRAME_BUDGET_MS: u32 = 250;
 /// Speed of VP8 ("cpu-used"). From −5 on the motion search misses scrolling text: 32 dB at twice the bytes of −4 and its
 /// 46 dB, for one tenth less time. A moving canvas alone would be as good at −8 for 60 % of the time.
 const VP8_SPEED: c_int = -4;
+/// Speed of VP8 for a sudden change of much of the screen, such as a new page or another window: there is no motion to search
+/// for, it is on its way sooner, and what it leaves coarse is refined.
+const VP8_SUDDEN_SPEED: c_int = -10;
+/// A change is sudden when nothing but refinement was encoded for this long before it.
+const SUDDEN_PAUSE: Duration = Duration::from_millis(120);
 /// Speed of VP9: as good on scrolling text as 8 for five sixths of the time.
 const VP9_SPEED: c_int = 9;
 /// `VP9E_CONTENT_SCREEN`.
@@ -33,6 +38,9 @@ pub(super) struct Vpx {
     config: sys::vpx_codec_enc_cfg_t,
     /// Time stamp of the next frame in µs: counts encoded time, not the clock.
     time: i64,
+    speed: c_int,
+    /// How long only refinement has been encoded.
+    refining: Duration,
 }
 
 // SAFETY: a libvpx context may be used from any thread, by one at a time, which `&mut self` ensures.
@@ -84,13 +92,14 @@ impl Vpx {
                 sys::VPX_ENCODER_ABI_VERSION as c_int,
             )
         })?;
-        let mut this = Self { codec, context, config, time: 0 };
+        let speed = if codec == VideoCodec::Vp9 { VP9_SPEED } else { VP8_SPEED };
+        let mut this = Self { codec, context, config, time: 0, speed, refining: Duration::ZERO };
+        this.control(ctl::VP8E_SET_CPUUSED, speed)?;
         let key_limit = (KEY_FRAME_BUDGET_MS * fps / 10).max(100) as c_int;
         this.control(ctl::VP8E_SET_MAX_INTRA_BITRATE_PCT, key_limit)?;
         this.control(ctl::VP8E_SET_ENABLEAUTOALTREF, 0)?;
         this.control(ctl::VP8E_SET_STATIC_THRESHOLD, 1)?;
         if codec == VideoCodec::Vp9 {
-            this.control(ctl::VP8E_SET_CPUUSED, VP9_SPEED)?;
             this.control(ctl::VP9E_SET_TUNE_CONTENT, VP9_CONTENT_SCREEN)?;
             this.control(ctl::VP9E_SET_AQ_MODE, 3)?;
             this.control(ctl::VP9E_SET_ROW_MT, 1)?;
@@ -98,7 +107,6 @@ impl Vpx {
             this.control(ctl::VP9E_SET_TILE_COLUMNS, c_int::from(this.config.g_threads > 1))?;
             this.control(ctl::VP9E_SET_COLOR_SPACE, sys::vpx_color_space::VPX_CS_BT_601 as c_int)?;
         } else {
-            this.control(ctl::VP8E_SET_CPUUSED, VP8_SPEED)?;
             this.control(ctl::VP8E_SET_NOISE_SENSITIVITY, 0)?;
             // 2 also re-encodes a frame that overshoots: a new page must not become one huge frame.
             this.control(ctl::VP8E_SET_SCREEN_CONTENT_MODE, 2)?;
@@ -179,6 +187,16 @@ impl Encoder for Vpx {
         match order.quantizer {
             Some(q) => self.set_quantizers(u32::from(q), u32::from(q))?,
             None => self.set_quantizers(FINEST_MOVING, COARSEST_MOVING)?,
+        }
+        let pause = self.refining + order.elapsed;
+        self.refining = if order.quantizer.is_some() { pause } else { Duration::ZERO };
+        if self.codec == VideoCodec::Vp8 {
+            let sudden = pause >= SUDDEN_PAUSE && order.active.count() * 3 >= order.active.len();
+            let speed = if sudden && !order.key && order.quantizer.is_none() { VP8_SUDDEN_SPEED } else { VP8_SPEED };
+            if speed != self.speed {
+                self.control(ctl::VP8E_SET_CPUUSED, speed)?;
+                self.speed = speed;
+            }
         }
         self.set_active(order.active)?;
         let step = order.elapsed.clamp(Duration::from_millis(5), LONGEST_PAUSE).as_micros() as i64;
