@@ -40,6 +40,19 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> 
     command
 }
 
+/// The same command, ended with all that it has started after `limit`, as `timeout` of coreutils reads it.
+pub(crate) fn within(limit: &str, inner: &Command) -> Command {
+    let mut command = command("timeout", ["--kill-after=10", limit]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// Shows the command, runs it and fails unless it succeeds.
 ///
 /// # Errors

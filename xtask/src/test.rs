@@ -15,6 +15,12 @@ use crate::{
     web,
 };
 
+/// For one file of end-to-end tests, in milliseconds: a file that never ends fails, and the others still run.
+const FILE_LIMIT: &str = "--test-timeout=480000";
+
+/// For all tests of the crates, as `timeout` of coreutils reads it.
+const CRATES_LIMIT: &str = "40m";
+
 /// Tests counted from the reports of the test programs.
 #[derive(Default)]
 struct Count {
@@ -45,10 +51,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
     note("types of the web page", shell::run(&mut node.command("npm", &["run", "typecheck"], &web)));
     note("web page", counted(&mut node.command("npm", &["test"], &web), vitest, &mut count));
     note("fuzzing", fuzz::run());
-    let mut end_to_end = node.command("node", &["--test", "--test-reporter=spec", "--test-concurrency=1"], root());
+    let mut end_to_end =
+        node.command("node", &["--test", "--test-reporter=spec", "--test-concurrency=1", FILE_LIMIT], root());
     end_to_end.args(end_to_end_files()?).env("GLASSHOUSE_BIN", target().join("debug/glasshouse"));
     note("end to end", counted(&mut end_to_end, node_test, &mut count));
-    note("crates", counted(&mut cargo(["test", "--workspace", "--no-fail-fast"]), cargo_test, &mut count));
+    shell::run(&mut cargo(["test", "--workspace", "--no-run"]))?;
+    let tests = cargo(["test", "--workspace", "--no-fail-fast"]);
+    note("crates", counted(&mut shell::within(CRATES_LIMIT, &tests), cargo_test, &mut count));
 
     writeln!(std::io::stdout(), "{} passed, {} failed", count.passed, count.failed)?;
     if failures.is_empty() { Ok(()) } else { bail!("failed: {}", failures.join(", ")) }

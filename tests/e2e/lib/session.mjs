@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { isAlive, tree } from './process.mjs';
 import { PATIENCE, until } from './wait.mjs';
 
@@ -10,7 +11,10 @@ export const ROOT = join(import.meta.dirname, '..', '..', '..');
 export const PROGRAM = process.env.GLASSHOUSE_BIN ?? join(ROOT, 'target', 'debug', 'glasshouse');
 
 const running = new Set();
-process.on('exit', () => { for (const child of running) child.kill('SIGKILL'); });
+const end = () => { for (const child of running) child.kill('SIGKILL'); };
+process.on('exit', end);
+// What a failed test has left would keep its file, and so the whole run, from ending.
+if (process.env.NODE_TEST_CONTEXT) after(end);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
 
 /** Starts the program; the kernel ends it when the test is gone, however it went. */
