@@ -41,6 +41,20 @@ async fn any_text_can_be_typed() {
 }
 
 #[tokio::test]
+async fn a_program_that_reads_the_layout_late_gets_any_text() {
+    let (desktop, _) = start().await;
+    let window = TestWindow::open(&desktop);
+    let text = "漢字かな交じり文を打つ、한국어도 됩니다";
+    let text: Vec<char> = text.chars().filter(|c| *c != ' ').collect();
+    for c in &text {
+        press(&desktop, keysym(*c));
+    }
+    let expected: Vec<u32> = text.iter().copied().map(keysym).collect();
+    assert_eq!(window.typed_late(expected.len()), expected);
+    desktop.stop().await;
+}
+
+#[tokio::test]
 async fn another_layout_is_followed() {
     let (desktop, _) = start().await;
     let window = TestWindow::open(&desktop);

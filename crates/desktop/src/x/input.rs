@@ -21,6 +21,7 @@ use super::{
     Link, Waker, X, XError,
     control::{CORE_KEYBOARD, lock_modifiers},
     keymap::{self, CONTROL, Keymap, LOCK, Modifiers, Press},
+    readers::Readers,
     watch::Seen,
     worker::Work,
 };
@@ -42,9 +43,15 @@ const MAX_KEYS: usize = 64;
 /// it is pressed.
 const SPARE_REST: Duration = Duration::from_millis(100);
 
-/// Between giving a key another keysym and pressing it: Chromium loads a changed layout a moment after it hears of it,
-/// and until then reads the key as what it was before, or as nothing.
+/// Between giving a key another keysym and pressing it, where nobody can tell whether the program has read the new
+/// layout: until then it reads the key as what it was before, or as nothing.
 const SPARE_NOTICE: Duration = Duration::from_millis(20);
+
+/// Longest wait for a program to read the new layout. Many never do so before a key comes, and need no wait.
+const READ_LIMIT: Duration = Duration::from_millis(500);
+
+/// Programs remembered as such.
+const MAX_LAZY: usize = 64;
 
 /// Inputs on their way.
 #[derive(Default)]
@@ -79,6 +86,10 @@ pub(crate) struct Injector {
     batch: VecDeque<Input>,
     keymap: Option<Keymap>,
     spares: Vec<Spare>,
+    readers: Option<Readers>,
+    /// Programs that read the layout when a key comes, not when they are told of it.
+    lazy: Vec<u32>,
+    pressed: Option<Instant>,
     /// Keysyms that are down, with the keys that they pressed.
     keys: HashMap<u32, u8>,
     /// Buttons that are down, a bit each.
@@ -87,7 +98,18 @@ pub(crate) struct Injector {
 
 impl Injector {
     pub(crate) fn new(queue: Arc<Queue>, seen: Arc<Seen>) -> Self {
-        Self { queue, seen, batch: VecDeque::new(), keymap: None, spares: Vec::new(), keys: HashMap::new(), buttons: 0 }
+        Self {
+            queue,
+            seen,
+            batch: VecDeque::new(),
+            keymap: None,
+            spares: Vec::new(),
+            readers: None,
+            lazy: Vec::new(),
+            pressed: None,
+            keys: HashMap::new(),
+            buttons: 0,
+        }
     }
 }
 
@@ -106,6 +128,10 @@ impl Work for Injector {
             parts,
             &xkb::SelectEventsAux::new(),
         )?;
+        self.readers = Readers::start(x, link).unwrap_or_else(|error| {
+            tracing::debug!(%error, "who reads the layout is not seen");
+            None
+        });
         while !link.is_closed() {
             self.drain_events(x)?;
             let mut batch = std::mem::take(&mut self.batch);
@@ -244,6 +270,7 @@ impl Injector {
             lock_modifiers(x, affect, ModMask::from(press.add))?;
         }
         fake(x, xproto::KEY_PRESS_EVENT, press.keycode)?;
+        self.pressed = Some(Instant::now());
         if affect != ModMask::from(0_u8) {
             lock_modifiers(x, affect, ModMask::from(unlock))?;
         }
@@ -316,11 +343,38 @@ impl Injector {
         }
         spare.keysym = keysym;
         let keycode = spare.keycode;
+        let mark = self.readers.as_ref().map_or(0, Readers::mark);
         x.conn.change_keyboard_mapping(1, keycode, 2, &[keysym, keysym])?.check()?;
-        std::thread::sleep(SPARE_NOTICE);
+        self.wait_for_reader(x, mark)?;
         self.keymap = None;
         self.keymap(x)?;
         Ok(Some(keycode))
+    }
+
+    /// Waits until the program that has the keyboard has read the layout since `mark`, as far as that can be known.
+    fn wait_for_reader(&mut self, x: &X, mark: u64) -> Result<(), XError> {
+        let focus = x.conn.get_input_focus()?.reply()?.focus;
+        if let Some(readers) = &self.readers
+            // Below are names such as PointerRoot.
+            && focus > 1
+        {
+            let program = readers.program_of(focus);
+            if !self.lazy.contains(&program) {
+                if !readers.wait(program, mark, READ_LIMIT) {
+                    self.lazy.truncate(MAX_LAZY - 1);
+                    self.lazy.insert(0, program);
+                }
+                return Ok(());
+            }
+            let was_read = readers.wait(program, mark, SPARE_NOTICE);
+            // Read without a key that it could be for: it was only slow the other time.
+            if was_read && self.pressed.is_none_or(|at| at.elapsed() > READ_LIMIT) {
+                self.lazy.retain(|other| *other != program);
+            }
+            return Ok(());
+        }
+        std::thread::sleep(SPARE_NOTICE);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod cursor;
 pub(crate) mod input;
 pub(crate) mod keymap;
 mod link;
+mod readers;
 pub(crate) mod screen;
 pub(crate) mod watch;
 mod worker;

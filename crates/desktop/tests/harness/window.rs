@@ -90,6 +90,33 @@ impl TestWindow {
         typed
     }
 
+    /// As Chromium and toolkits do: the layout is read when it has changed, and only then. Each change is found late.
+    pub(crate) fn typed_late(&self, count: usize) -> Vec<u32> {
+        let mut layout = self.layout();
+        let mut typed = Vec::new();
+        while typed.len() < count {
+            match self.next() {
+                Event::MappingNotify(_) => {
+                    std::thread::sleep(std::time::Duration::from_millis(120));
+                    layout = self.layout();
+                }
+                Event::KeyPress(event) => typed.push(layout[usize::from(event.detail)]),
+                _ => {}
+            }
+        }
+        typed
+    }
+
+    /// First keysym by keycode.
+    fn layout(&self) -> Vec<u32> {
+        let first = self.conn.setup().min_keycode;
+        let reply = self.conn.get_keyboard_mapping(first, u8::MAX - first).unwrap().reply().unwrap();
+        let mut layout = vec![0; usize::from(first)];
+        layout.extend(reply.keysyms.chunks(usize::from(reply.keysyms_per_keycode)).map(|keysyms| keysyms[0]));
+        layout.push(0);
+        layout
+    }
+
     fn name(&self, keycode: u8, state: KeyButMask) -> String {
         let keysym = self.keysym(keycode, state);
         match char::from_u32(keysym) {
