@@ -2,6 +2,7 @@
 
 mod cli;
 mod doctor;
+mod linger;
 mod logging;
 mod port;
 mod session;

@@ -10,6 +10,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use crate::linger::{Lingering, Places};
+
 /// Connections whose first byte is awaited, at most; more are closed at once.
 const MAX_WAITING: usize = 1_024;
 /// How long a connection may stay silent before its first byte. Browsers open spare ones ahead of need.
@@ -20,6 +22,7 @@ pub(crate) struct Port {
     local: SocketAddr,
     http: mpsc::Receiver<(TcpStream, Peer)>,
     accepting: JoinHandle<()>,
+    places: Places,
 }
 
 impl Port {
@@ -47,7 +50,7 @@ impl Port {
                 });
             }
         });
-        Ok(Self { local, http, accepting })
+        Ok(Self { local, http, accepting, places: Places::default() })
     }
 }
 
@@ -83,12 +86,12 @@ impl Drop for Port {
 }
 
 impl Listener for Port {
-    type Io = TcpStream;
+    type Io = Lingering;
     type Addr = Peer;
 
-    async fn accept(&mut self) -> (TcpStream, Peer) {
+    async fn accept(&mut self) -> (Lingering, Peer) {
         match self.http.recv().await {
-            Some(connection) => connection,
+            Some((stream, peer)) => (Lingering::new(stream, self.places.clone()), peer),
             None => std::future::pending().await,
         }
     }

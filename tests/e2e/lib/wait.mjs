@@ -6,7 +6,7 @@ export const PATIENCE = 60_000;
 export async function until(what, condition, patience = PATIENCE) {
   const deadline = Date.now() + patience;
   let last;
-  for (;;) {
+  for (let pause = 1; ; pause = Math.min(2 * pause, 25)) {
     try {
       const value = await condition();
       if (value) return value;
@@ -15,6 +15,6 @@ export async function until(what, condition, patience = PATIENCE) {
       last = error;
     }
     if (Date.now() > deadline) throw new Error(`never happened: ${what} (last: ${last?.message ?? JSON.stringify(last)})`);
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
