@@ -1,0 +1,386 @@
+//! What each path answers.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::{
+    Gate, Grant,
+    address::{self, Public},
+    ask::{self, Answer},
+    gate::Inner,
+    guard, issue,
+    policy::Verdict,
+    problem::Problem,
+    relay,
+    upstream::Preceded,
+};
+
+/// Longest answer of the browser that is rewritten, in bytes.
+const MAX_JSON: usize = 8 * 1024 * 1024;
+/// How long the browser may take to answer a request.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a client may take to go on after its handshake.
+const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
+/// When a silent client's system is asked whether it is still there, how often, and how many times.
+const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
+
+/// What a path asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted<'a> {
+    Version,
+    List,
+    Protocol,
+    New,
+    Activate(&'a str),
+    Close(&'a str),
+    /// The WebSocket at this path of the browser.
+    Socket(&'a str),
+    /// The browser's own WebSocket, whatever its path is.
+    Browser,
+    /// [`Wanted::Browser`] for a WebSocket, else [`Wanted::Version`].
+    Entrance,
+    Tokens,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let is_id = |id: &str| {
+            (1..=128).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        let id = |prefix: &str| path.strip_prefix(prefix).filter(|id| is_id(id));
+        let wanted = match path {
+            "/cdp" => Self::Entrance,
+            "/cdp/tokens" => Self::Tokens,
+            _ => match path.strip_prefix("/cdp") {
+                Some(inner) if inner.starts_with("/json") || inner.starts_with("/devtools/") => Self::of(inner)?,
+                Some(_) => return None,
+                None => match path {
+                    "/json" | "/json/list" => Self::List,
+                    "/json/version" => Self::Version,
+                    "/json/protocol" => Self::Protocol,
+                    "/json/new" => Self::New,
+                    "/devtools/browser" => Self::Browser,
+                    _ if id("/devtools/browser/").or(id("/devtools/page/")).is_some() => Self::Socket(path),
+                    _ => id("/json/activate/").map(Self::Activate).or(id("/json/close/").map(Self::Close))?,
+                },
+            },
+        };
+        Some(wanted)
+    }
+
+    /// The CDP method that does the same, which a token must allow.
+    fn method(&self) -> Option<&'static str> {
+        match self {
+            Self::List => Some("Target.getTargets"),
+            Self::New => Some("Target.createTarget"),
+            Self::Activate(_) => Some("Target.activateTarget"),
+            Self::Close(_) => Some("Target.closeTarget"),
+            _ => None,
+        }
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn answer(gate: Gate, request: Request) -> Response {
+    match enter(&gate.inner, request).await {
+        Ok(mut response) => {
+            let headers = response.headers_mut();
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            response
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn enter(gate: &Arc<Inner>, request: Request) -> Result<Response, Problem> {
+    let config = &gate.config;
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let path = request.uri().path().to_owned();
+    let refuse = |problem| {
+        gate.refused.fetch_add(1, Ordering::Relaxed);
+        problem
+    };
+    guard::check(request.headers(), request.uri(), &config.allowed_hosts, &config.allowed_origins).map_err(refuse)?;
+    let given = guard::token_of(request.headers(), &query).map_err(refuse)?;
+    let grant = config.access.judge(&given.token).map_err(guard::refused).map_err(refuse)?;
+    let wanted = Wanted::of(&path).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "there is nothing here: /json/version has the address to connect to")
+    })?;
+    if let Some(method) = wanted.method()
+        && grant.policy.judge(method) != Verdict::Pass
+    {
+        let text = format!("this token does not allow {method}: ask for one that does");
+        return Err(refuse(Problem::new(StatusCode::FORBIDDEN, text)));
+    }
+    let (parts, body) = request.into_parts();
+    let is_forwarded = (config.is_forwarded)(&parts);
+    let public = Public::of(&parts, &config.path_prefix, is_forwarded, &config.allowed_hosts, given.in_address.clone());
+    let is_socket = is_websocket(&parts.headers);
+    let answer = match wanted {
+        Wanted::Tokens => return issue::answer(gate, &parts.method, body, &grant, &public).await,
+        Wanted::Socket(path) => return socket(gate, Request::from_parts(parts, body), &grant, Some(path)).await,
+        Wanted::Browser => return socket(gate, Request::from_parts(parts, body), &grant, None).await,
+        Wanted::Entrance if is_socket => {
+            return socket(gate, Request::from_parts(parts, body), &grant, None).await;
+        }
+        Wanted::Version | Wanted::Entrance => fetch(gate, "GET", "/json/version").await?,
+        Wanted::List => fetch(gate, "GET", "/json/list").await?,
+        Wanted::Protocol => {
+            let answer = fetch(gate, "GET", "/json/protocol").await?;
+            let headers = [(header::CONTENT_TYPE, answer.kind.clone().unwrap_or_default())];
+            return Ok((answer.status, headers, answer.flow()).into_response());
+        }
+        Wanted::New => {
+            let method = match parts.method {
+                Method::PUT => "PUT",
+                _ => "GET",
+            };
+            let url = without_token(&query, given.in_address.is_some());
+            fetch(gate, method, &format!("/json/new?{url}")).await?
+        }
+        Wanted::Activate(id) => fetch(gate, "GET", &format!("/json/activate/{id}")).await?,
+        Wanted::Close(id) => fetch(gate, "GET", &format!("/json/close/{id}")).await?,
+    };
+    rewritten(answer, &public).await
+}
+
+/// Asks the browser for something under `/json`.
+async fn fetch(gate: &Inner, method: &str, path: &str) -> Result<Answer, Problem> {
+    let ask = async {
+        // Never closed.
+        let _permit = gate.requests.acquire().await;
+        let stream = gate.config.upstream.open(gate.config.patience).await?;
+        ask::ask(stream, method, path, &[]).await
+    };
+    within(ask).await
+}
+
+/// Bounds what the browser may take, and says so.
+async fn within<T>(asking: impl Future<Output = std::io::Result<T>>) -> Result<T, Problem> {
+    match tokio::time::timeout(ANSWER_WITHIN, asking).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Problem::unready(&error)),
+        Err(_) => Err(Problem::unready(&std::io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// An answer with our addresses in it; what is no JSON goes as it is.
+async fn rewritten(answer: Answer, public: &Public) -> Result<Response, Problem> {
+    let (status, kind) = (answer.status, answer.kind.clone().unwrap_or_else(|| "text/plain".into()));
+    let body = within(answer.body(MAX_JSON)).await?;
+    let body = match serde_json::from_slice::<Value>(&body) {
+        Ok(mut value) => {
+            public.rewrite(&mut value);
+            serde_json::to_vec_pretty(&value).map(Body::from).unwrap_or_default()
+        }
+        Err(_) => Body::from(body),
+    };
+    Ok((status, [(header::CONTENT_TYPE, kind)], body).into_response())
+}
+
+/// `/json/new` takes its whole query for the page's address, so our token has to come out of it.
+fn without_token(query: &str, is_token_inside: bool) -> String {
+    let mut is_found = !is_token_inside;
+    let is_kept = |part: &&str| {
+        let is_token = !is_found && part.starts_with("token=");
+        is_found |= is_token;
+        !is_token
+    };
+    query.split('&').filter(is_kept).collect::<Vec<_>>().join("&")
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    has_word(headers, header::UPGRADE, "websocket") && has_word(headers, header::CONNECTION, "upgrade")
+}
+
+fn has_word(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name);
+    let mut words = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    words.any(|one| one.trim().eq_ignore_ascii_case(word))
+}
+
+/// Opens a WebSocket to the browser and hands both ends to a relay.
+async fn socket(
+    gate: &Arc<Inner>,
+    mut request: Request,
+    grant: &Arc<Grant>,
+    path: Option<&str>,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    let key = headers.get("sec-websocket-key").and_then(|key| key.to_str().ok());
+    let is_key = |key: &&str| key.len() == 24 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+    let version = headers.get("sec-websocket-version").map(HeaderValue::as_bytes);
+    let (Some(key), true, Some(b"13")) = (key.filter(is_key), is_websocket(headers), version) else {
+        let text = "this is a WebSocket: connect with version 13 of the protocol";
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, text));
+    };
+    let busy = |text| Problem { retry_after: Some(5), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, text) };
+    let permit = gate.connections.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| busy("too many programs are connected: close some, or try again later"))?;
+    if *gate.closing.borrow() {
+        return Err(busy("the session is ending"));
+    }
+    let path = match path {
+        Some(path) => Cow::Borrowed(path),
+        None => Cow::Owned(browser_path(gate).await?),
+    };
+    let mut wanted = vec![
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", key),
+    ];
+    // Compressed messages could not be judged, and on one machine compression costs more than it saves.
+    let extensions = headers.get("sec-websocket-extensions").and_then(|value| value.to_str().ok());
+    if let Some(extensions) = extensions.filter(|_| grant.policy.is_everything()) {
+        wanted.push(("Sec-WebSocket-Extensions", extensions));
+    }
+    let opened = within(async {
+        let stream = gate.config.upstream.open(gate.config.patience).await?;
+        ask::ask(stream, "GET", &path, &wanted).await
+    });
+    let answer = opened.await?;
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(no_target(answer).await);
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let out = response.headers_mut();
+    out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    out.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    for (name, value) in
+        [(header::SEC_WEBSOCKET_ACCEPT, &answer.accept), (header::SEC_WEBSOCKET_EXTENSIONS, &answer.extensions)]
+    {
+        if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
+            out.insert(name, value);
+        }
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (gate, grant) = (gate.clone(), grant.clone());
+    tokio::spawn(async move {
+        let _permit = permit;
+        let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE_WITHIN, upgrade).await else { return };
+        let Answer { rest, stream, .. } = answer;
+        let end = || async {
+            let mut closing = gate.closing.subscribe();
+            tokio::select! {
+                _ = closing.wait_for(|is_closing| *is_closing) => (1001, "the session ended"),
+                reason = grant.ended() => (1008, reason),
+            }
+        };
+        match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(parts) => {
+                let client = parts.io.into_inner();
+                keep_alive(&client);
+                let client = Preceded::new(parts.read_buf, client);
+                relay::relay(client, stream, &rest, grant.policy.clone(), end).await;
+            }
+            Err(upgraded) => {
+                relay::relay(TokioIo::new(upgraded), stream, &rest, grant.policy.clone(), end).await;
+            }
+        }
+    });
+    Ok(response)
+}
+
+/// The path of the browser's own WebSocket, which is another after each start.
+async fn browser_path(gate: &Inner) -> Result<String, Problem> {
+    let body = within(fetch(gate, "GET", "/json/version").await?.body(MAX_JSON)).await?;
+    let version = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    let path = version["webSocketDebuggerUrl"].as_str().and_then(address::path_of);
+    let is_plain = |path: &&str| path.bytes().all(|byte| byte.is_ascii_graphic());
+    let path = path.filter(is_plain).ok_or_else(|| Problem::unready(&std::io::Error::other("it has no address")))?;
+    Ok(path.to_owned())
+}
+
+/// Why the browser did not open a WebSocket.
+async fn no_target(answer: Answer) -> Problem {
+    let status = answer.status;
+    let body = within(answer.body(MAX_JSON)).await.unwrap_or_default();
+    if status == StatusCode::NOT_FOUND || body.starts_with(b"No such target") {
+        let text = "there is no such target any more: /json/list has those that are there, /json/version the browser";
+        return Problem::new(StatusCode::NOT_FOUND, text);
+    }
+    Problem::new(StatusCode::BAD_GATEWAY, format!("the browser refused the WebSocket with status {status}"))
+}
+
+/// Lets the system find out that a silent client is gone. A program that is stopped in a debugger is not.
+fn keep_alive(client: &TcpStream) {
+    let (idle, interval, retries) = KEEP_ALIVE;
+    let settings = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
+    // A failure costs only that a lost client is noticed later.
+    let _ = socket2::SockRef::from(client).set_tcp_keepalive(&settings);
+    let _ = client.set_nodelay(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (path, wanted) in [
+            ("/cdp", Wanted::Entrance),
+            ("/cdp/", Wanted::Entrance),
+            ("/cdp/tokens", Wanted::Tokens),
+            ("/json", Wanted::List),
+            ("/json/list/", Wanted::List),
+            ("/cdp/json/version/", Wanted::Version),
+            ("/json/protocol", Wanted::Protocol),
+            ("/json/new", Wanted::New),
+            ("/json/activate/A-1", Wanted::Activate("A-1")),
+            ("/json/close/A", Wanted::Close("A")),
+            ("/devtools/browser", Wanted::Browser),
+            ("/devtools/page/A", Wanted::Socket("/devtools/page/A")),
+            ("/cdp/devtools/browser/a_b", Wanted::Socket("/devtools/browser/a_b")),
+        ] {
+            assert_eq!(Wanted::of(path), Some(wanted), "{path}");
+        }
+        for path in [
+            "",
+            "/",
+            "/cdp/x",
+            "/cdp/cdp",
+            "/json/",
+            "/json/x",
+            "/json/close/",
+            "/json/close/a/b",
+            "/json/close/%2e%2e",
+            "/json/activate/a?b",
+            "/devtools/page/",
+            "/devtools/page/../browser/x",
+            "/devtools/inspector.html",
+        ] {
+            assert!(path == "/json/" || Wanted::of(path).is_none(), "{path}");
+        }
+        assert_eq!(Wanted::of(&format!("/devtools/page/{}", "a".repeat(129))), None);
+    }
+
+    #[test]
+    fn the_token_is_taken_out_of_the_address_of_a_new_page() {
+        for (query, inside, wanted) in [
+            ("token=T&https://a.example/?b=c&token=d", true, "https://a.example/?b=c&token=d"),
+            ("https://a.example/?b=c&token=T", true, "https://a.example/?b=c"),
+            ("token=T", true, ""),
+            ("https://a.example/?b=c&token=d", false, "https://a.example/?b=c&token=d"),
+        ] {
+            assert_eq!(without_token(query, inside), wanted, "{query}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The way to the browser.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf as _, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+
+/// Bytes both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+
+/// How long to wait between two attempts.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Opens byte streams to Chromium's DevTools port, one for each client.
+#[derive(Clone)]
+pub struct Upstream {
+    open: Arc<dyn Fn() -> Opening + Send + Sync>,
+}
+
+impl Upstream {
+    /// Any function that opens a new stream. It is asked again for a while when it fails.
+    pub fn new<F, O>(open: F) -> Self
+    where
+        F: Fn() -> O + Send + Sync + 'static,
+        O: Future<Output = io::Result<Box<dyn Stream>>> + Send + 'static,
+    {
+        Self { open: Arc::new(move || Box::pin(open())) }
+    }
+
+    /// A TCP port.
+    #[must_use]
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self::new(move || async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+
+    /// A unix socket.
+    #[must_use]
+    pub fn unix(path: PathBuf) -> Self {
+        Self::new(move || {
+            let path = path.clone();
+            async move { Ok(Box::new(UnixStream::connect(path).await?) as Box<dyn Stream>) }
+        })
+    }
+
+    /// Opens a stream; tries again for `patience`, because a browser may be starting.
+    pub(crate) async fn open(&self, patience: Duration) -> io::Result<Box<dyn Stream>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match tokio::time::timeout(left, (self.open)()).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => error,
+                Err(_) => io::ErrorKind::TimedOut.into(),
+            };
+            if Instant::now() + RETRY >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Upstream")
+    }
+}
+
+/// A stream of which the first bytes have been read already.
+pub(crate) struct Preceded<S> {
+    first: Bytes,
+    rest: S,
+}
+
+impl<S> Preceded<S> {
+    pub(crate) fn new(first: Bytes, rest: S) -> Self {
+        Self { first, rest }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Preceded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.rest).poll_read(cx, into);
+        }
+        let take = self.first.len().min(into.remaining());
+        into.put_slice(&self.first[..take]);
+        self.first.advance(take);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Preceded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.rest).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.rest).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.rest).poll_shutdown(cx)
+    }
+}
