@@ -22,6 +22,9 @@ before(async () => {
   await viewer.do((client) => client.send('control/request'));
   await viewer.until('is host', (client) => client.host === client.id || client.host !== null);
   await until('the page has focus', () => pages.reports.some(({ type }) => type === 'ready'));
+  // Chromium drops input until a page was first painted, and does not say when that is.
+  await until('keys arrive', async () => { await press([F9]); return events('keyup').length > 0; });
+  await until('clicks arrive', async () => { await viewer.do((client) => { client.move(210, 100); client.click(); }); return events('mouseup').length > 0; });
 });
 after(async () => {
   await browser?.close();
@@ -30,8 +33,10 @@ after(async () => {
 });
 
 beforeEach(async () => {
-  // A click into the field, and nothing in it.
+  pages.reports.length = 0;
+  // A click into the field, and nothing in it. Keys overtake clicks inside Chromium, which finds out first whom a click hits.
   await viewer.do((client) => { client.move(200, 100); client.click(); });
+  await until('the click', () => events('mouseup').some(({ screen }) => screen[0] === 200 && screen[1] === 100));
   await press([CONTROL, 0x61]);
   await press([BACKSPACE]);
   // The page reports in order: once this key is reported, so is everything before it.
