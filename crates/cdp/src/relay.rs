@@ -29,9 +29,26 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Close codes of RFC 6455, section 7.4.1, and the IANA registry.
 const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
+const GOING_AWAY: u16 = 1001;
 const SERVICE_RESTART: u16 = 1012;
 
-const BROWSER_ENDED: &str = "the browser ended or starts again: connect again";
+/// What a browser that goes without a word means: Chromium does not say goodbye.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// On its own WebSocket.
+    BrowserEnded,
+    /// On that of a page.
+    TargetEnded,
+}
+
+impl Silence {
+    fn close(self) -> (u16, &'static str) {
+        match self {
+            Self::BrowserEnded => (SERVICE_RESTART, "the browser ended or starts again: connect again"),
+            Self::TargetEnded => (GOING_AWAY, "the page was closed or the browser ended: see /json/list"),
+        }
+    }
+}
 
 /// What is put in between the browser's messages.
 enum Order {
@@ -46,6 +63,7 @@ pub(crate) async fn relay<F: Future<Output = (u16, &'static str)>>(
     browser: Box<dyn Stream>,
     early: &[u8],
     policy: Arc<Policy>,
+    silence: Silence,
     end: impl Fn() -> F,
 ) {
     let (mut from_client, mut to_client) = tokio::io::split(client);
@@ -55,7 +73,7 @@ pub(crate) async fn relay<F: Future<Output = (u16, &'static str)>>(
     let filter = (!policy.is_everything()).then(|| Filter::new(policy));
     let told = {
         let up = up(&mut from_client, to_browser, filter, orders, &is_leaving);
-        let down = down(from_browser, &mut to_client, early, ordered, &is_leaving, end());
+        let down = down(from_browser, &mut to_client, early, ordered, (&is_leaving, silence), end());
         let patience = async {
             end().await;
             tokio::time::sleep(FAREWELL).await;
@@ -133,7 +151,7 @@ async fn down<B: AsyncRead, C: AsyncWrite>(
     client: &mut WriteHalf<C>,
     early: &[u8],
     mut orders: mpsc::Receiver<Order>,
-    is_leaving: &AtomicBool,
+    (is_leaving, silence): (&AtomicBool, Silence),
     end: impl Future<Output = (u16, &'static str)>,
 ) -> std::io::Result<()> {
     tokio::pin!(end);
@@ -173,7 +191,10 @@ async fn down<B: AsyncRead, C: AsyncWrite>(
                         Some((code, reason)) => say_goodbye(client, code, &reason).await,
                         // Chromium does not answer a Close.
                         None if is_leaving.load(Ordering::Relaxed) => say_goodbye(client, NORMAL, "").await,
-                        None => say_goodbye(client, SERVICE_RESTART, BROWSER_ENDED).await,
+                        None => {
+                            let (code, reason) = silence.close();
+                            say_goodbye(client, code, reason).await
+                        }
                     };
                 };
                 let bytes = &buffer[..read];

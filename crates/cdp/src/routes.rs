@@ -24,7 +24,7 @@ use crate::{
     guard, issue,
     policy::Verdict,
     problem::Problem,
-    relay,
+    relay::{self, Silence},
     upstream::Preceded,
 };
 
@@ -271,6 +271,7 @@ async fn socket(
             out.insert(name, value);
         }
     }
+    let silence = if path.starts_with("/devtools/page/") { Silence::TargetEnded } else { Silence::BrowserEnded };
     let upgrade = hyper::upgrade::on(&mut request);
     let (gate, grant) = (gate.clone(), grant.clone());
     tokio::spawn(async move {
@@ -289,10 +290,10 @@ async fn socket(
                 let client = parts.io.into_inner();
                 keep_alive(&client);
                 let client = Preceded::new(parts.read_buf, client);
-                relay::relay(client, stream, &rest, grant.policy.clone(), end).await;
+                relay::relay(client, stream, &rest, grant.policy.clone(), silence, end).await;
             }
             Err(upgraded) => {
-                relay::relay(TokioIo::new(upgraded), stream, &rest, grant.policy.clone(), end).await;
+                relay::relay(TokioIo::new(upgraded), stream, &rest, grant.policy.clone(), silence, end).await;
             }
         }
     });

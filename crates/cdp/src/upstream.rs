@@ -61,12 +61,21 @@ impl Upstream {
         })
     }
 
+    /// Opens a stream, once.
+    ///
+    /// # Errors
+    ///
+    /// The browser does not listen.
+    pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        (self.open)().await
+    }
+
     /// Opens a stream; tries again for `patience`, because a browser may be starting.
     pub(crate) async fn open(&self, patience: Duration) -> io::Result<Box<dyn Stream>> {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let error = match tokio::time::timeout(left, (self.open)()).await {
+            let error = match tokio::time::timeout(left, self.connect()).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => error,
                 Err(_) => io::ErrorKind::TimedOut.into(),

@@ -27,7 +27,7 @@ fn rig(policy: Policy) -> Rig {
                 (1001, "over")
             }
         };
-        relay(near, Box::new(far), b"", Arc::new(policy), end).await;
+        relay(near, Box::new(far), b"", Arc::new(policy), Silence::BrowserEnded, end).await;
     });
     Rig { client, browser, end, task }
 }
@@ -66,7 +66,10 @@ async fn a_browser_that_ends_is_a_close_with_a_reason() {
         let mut rig = rig(policy);
         rig.browser.write_all(&server_text(b"one")).await.unwrap();
         drop(rig.browser);
-        assert_eq!(all(&mut rig.client).await, [server_text(b"one"), closing(1012, BROWSER_ENDED)].concat());
+        assert_eq!(
+            all(&mut rig.client).await,
+            [server_text(b"one"), closing(1012, Silence::BrowserEnded.close().1)].concat()
+        );
         drop(rig.client);
         rig.task.await.unwrap();
     }
@@ -124,7 +127,7 @@ async fn a_refusal_waits_for_the_end_of_the_browsers_message() {
     let refusal = got.windows(8).position(|window| window == br#""error":"#).unwrap();
     assert!(got.starts_with(&wire) && refusal > wire.len());
     let text = String::from_utf8_lossy(&got);
-    assert!(text.contains("next") && text.contains("not allowed") && text.ends_with(BROWSER_ENDED));
+    assert!(text.contains("next") && text.contains("not allowed") && text.ends_with(Silence::BrowserEnded.close().1));
 }
 
 #[tokio::test(start_paused = true)]
