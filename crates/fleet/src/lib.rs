@@ -1,0 +1,36 @@
+//! Many sessions on one host: started, limited, frozen, reaped, taken over after a restart, and written down.
+//!
+//! A session is a process of its own (`glasshouse session --managed DIRECTORY`) that outlives us. What can be known of it
+//! without us is in its directory; what only we know (tokens, idempotency keys, the audit log, ended sessions) is in SQLite.
+//! The fleet knows neither rooms nor media.
+
+#![deny(unsafe_code)]
+
+mod actor;
+mod admission;
+mod error;
+mod events;
+mod fleet;
+mod lifetime;
+pub mod managed;
+mod memory;
+mod process;
+mod secret;
+pub mod socket;
+mod spec;
+mod store;
+mod time;
+mod tokens;
+mod view;
+
+pub use admission::Limits;
+pub use error::{Error, FieldError};
+pub use events::Event;
+pub use fleet::{Config, Created, Fleet, Idempotency, Use};
+pub use managed::Managed;
+pub use secret::SessionId;
+pub use spec::{App, Change, Screen, Spec};
+pub use store::{Audit, AuditEntry, Filter, Page, TokenInfo};
+pub use time::rfc3339;
+pub use tokens::{Grant, NewToken, Power, Powers};
+pub use view::{State, View};

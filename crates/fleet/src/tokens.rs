@@ -1,0 +1,194 @@
+//! Who may do what: tokens, their scope and their powers.
+
+use std::collections::HashMap;
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    SessionId,
+    secret::{self, Hash},
+};
+
+/// What tokens begin with, so that people and scanners know one when they see it.
+const PREFIX: &str = "gh_";
+
+/// One thing that a token lets do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    /// See sessions, their pictures and events.
+    View,
+    /// Create, change, freeze and end sessions; includes `view`.
+    Control,
+    /// Drive a session's browser by the DevTools protocol.
+    Cdp,
+    /// Everything, tokens, logs and the audit log included.
+    Admin,
+}
+
+/// A set of powers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Powers(u8);
+
+impl Powers {
+    const ALL: [(Power, &'static str); 4] =
+        [(Power::View, "view"), (Power::Control, "control"), (Power::Cdp, "cdp"), (Power::Admin, "admin")];
+
+    fn bit(power: Power) -> u8 {
+        match power {
+            Power::View => 1,
+            Power::Control => 2,
+            Power::Cdp => 4,
+            Power::Admin => 8,
+        }
+    }
+
+    /// Whether a power is in the set, by itself or by another that includes it.
+    pub fn allow(self, power: Power) -> bool {
+        let has = |power| self.0 & Self::bit(power) != 0;
+        has(Power::Admin) || has(power) || (power == Power::View && has(Power::Control))
+    }
+
+    /// The powers by name.
+    pub fn list(self) -> Vec<Power> {
+        Self::ALL.iter().map(|(power, _)| *power).filter(|power| self.0 & Self::bit(*power) != 0).collect()
+    }
+
+    pub(crate) fn to_text(self) -> String {
+        let names = Self::ALL.iter().filter(|(power, _)| self.0 & Self::bit(*power) != 0).map(|(_, name)| *name);
+        names.collect::<Vec<_>>().join(",")
+    }
+
+    /// Names it does not know give no power.
+    pub(crate) fn from_text(text: &str) -> Self {
+        let known = |word: &str| Self::ALL.iter().find(|(_, name)| *name == word).map(|(power, _)| *power);
+        text.split(',').filter_map(known).collect()
+    }
+}
+
+impl FromIterator<Power> for Powers {
+    fn from_iter<T: IntoIterator<Item = Power>>(powers: T) -> Self {
+        Self(powers.into_iter().fold(0, |bits, power| bits | Self::bit(power)))
+    }
+}
+
+/// Whom a token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Id of the token, which is no secret.
+    pub token: String,
+    /// The only session that it is good for; `None`: all of the fleet.
+    pub session: Option<SessionId>,
+    /// What it lets do.
+    pub powers: Powers,
+    /// When it ends, in milliseconds since 1970.
+    pub expires_at: Option<i64>,
+}
+
+impl Grant {
+    /// Whether it lets do something with a session.
+    pub fn allows(&self, power: Power, session: &SessionId) -> bool {
+        self.covers(session) && self.powers.allow(power)
+    }
+
+    /// Whether it lets do something with the fleet as a whole.
+    pub fn allows_fleet(&self, power: Power) -> bool {
+        self.session.is_none() && self.powers.allow(power)
+    }
+
+    /// Whether a session exists as far as its holder is to know.
+    pub fn covers(&self, session: &SessionId) -> bool {
+        self.session.as_ref().is_none_or(|own| own == session)
+    }
+}
+
+/// A token to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// For people.
+    pub name: String,
+    /// Session that it is good for, or all.
+    pub session: Option<SessionId>,
+    /// What it lets do.
+    pub powers: Powers,
+    /// When it ends, in milliseconds since 1970.
+    pub expires_at: Option<i64>,
+}
+
+/// A fresh token and its public id.
+pub(crate) fn make() -> (String, String) {
+    (format!("{PREFIX}{}", secret::secret()), secret::random(10))
+}
+
+/// Whether a text can be a token at all.
+pub(crate) fn is_token(text: &str) -> bool {
+    text.len() <= 128 && text.strip_prefix(PREFIX).is_some_and(|rest| rest.len() >= 52)
+}
+
+/// All tokens that are good, by hash. Written through to the store by the fleet.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens(RwLock<HashMap<Hash, Grant>>);
+
+impl Tokens {
+    pub(crate) fn set(&self, all: Vec<(Hash, Grant)>) {
+        *self.0.write() = all.into_iter().collect();
+    }
+
+    pub(crate) fn add(&self, hash: Hash, grant: Grant) {
+        self.0.write().insert(hash, grant);
+    }
+
+    pub(crate) fn remove(&self, token: &str) {
+        self.0.write().retain(|_, grant| grant.token != token);
+    }
+
+    pub(crate) fn remove_session(&self, session: &SessionId) {
+        self.0.write().retain(|_, grant| grant.session.as_ref() != Some(session));
+    }
+
+    /// Whom a secret stands for at a time.
+    pub(crate) fn grant(&self, secret: &str, now: i64) -> Option<Grant> {
+        let grant = self.0.read().get(&secret::hash(secret)).cloned()?;
+        grant.expires_at.is_none_or(|end| now < end).then_some(grant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers() {
+        let control: Powers = [Power::Control].into_iter().collect();
+        assert!(control.allow(Power::View) && control.allow(Power::Control));
+        assert!(!control.allow(Power::Cdp) && !control.allow(Power::Admin));
+        let admin = Powers::from_text("admin");
+        assert!(Powers::ALL.iter().all(|(power, _)| admin.allow(*power)));
+        assert!(!Powers::from_text("cdp,unknown").allow(Power::View));
+        assert_eq!(Powers::from_text("view,cdp").to_text(), "view,cdp");
+    }
+
+    #[test]
+    fn scope_and_expiry() {
+        let tokens = Tokens::default();
+        let (secret, id) = make();
+        assert!(is_token(&secret) && !is_token("gh_short") && !is_token("x"));
+        let session = SessionId::random();
+        let grant = Grant {
+            token: id.clone(),
+            session: Some(session.clone()),
+            powers: Powers::from_text("view"),
+            expires_at: Some(10),
+        };
+        tokens.add(secret::hash(&secret), grant);
+        let grant = tokens.grant(&secret, 9).unwrap();
+        assert_eq!(tokens.grant(&secret, 10), None);
+        assert_eq!(tokens.grant("gh_other", 9), None);
+        assert!(grant.allows(Power::View, &session) && !grant.allows(Power::Control, &session));
+        assert!(!grant.covers(&SessionId::random()) && !grant.allows_fleet(Power::View));
+        tokens.remove(&id);
+        assert_eq!(tokens.grant(&secret, 9), None);
+    }
+}
