@@ -1,6 +1,7 @@
 // Pages for sessions that are given in the test itself, and what they report.
 
 import { createServer } from 'node:http';
+import { exposed } from './lib/session.mjs';
 
 /** Serves `pages` (name → HTML) on a free port; `reports` holds what was posted to /report, in order. */
 export async function serve(pages, address = '127.0.0.1') {
@@ -21,9 +22,11 @@ export async function serve(pages, address = '127.0.0.1') {
     }
   });
   await new Promise((resolve) => server.listen(0, address, resolve));
+  const { port } = server.address();
+  exposed.add(port);
   return {
     reports,
-    url: (name) => `http://${address}:${server.address().port}/${name}`,
-    stop: () => { server.closeAllConnections(); return new Promise((resolve) => server.close(resolve)); },
+    url: (name) => `http://${address}:${port}/${name}`,
+    stop: () => { exposed.delete(port); server.closeAllConnections(); return new Promise((resolve) => server.close(resolve)); },
   };
 }

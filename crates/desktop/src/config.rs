@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
+use glasshouse_sandbox::Limits;
+
 /// A screen size in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size {
@@ -59,6 +61,24 @@ pub enum OnExit {
     Stop,
 }
 
+/// Where a browser finds its way out, on the loopback of its own network.
+pub const PROXY_PORT: u16 = 3128;
+
+/// What the programs of a desktop are kept within.
+#[derive(Debug, Clone)]
+pub struct Walls {
+    /// Command that becomes the stage, which builds the walls; `glasshouse` passes itself: `[current_exe,
+    /// "sandbox-stage"]`. The keeper inside is the same executable, called with `keeper`.
+    pub stage: Vec<OsString>,
+    /// Limits of memory, processes and processor time.
+    pub limits: Limits,
+    /// Most bytes in HOME and profile together. The session ends when there are more.
+    pub disk: u64,
+    /// Whether the programs share the host's network. If not, they have loopback only, and on it, at [`PROXY_PORT`], a
+    /// proxy that is for the caller to serve, see [`crate::Desktop::take_listeners`].
+    pub host_network: bool,
+}
+
 /// How to set up a desktop.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -76,6 +96,8 @@ pub struct Config {
     pub profile: Option<PathBuf>,
     /// Environment for the programs, over the built-in one.
     pub environment: BTreeMap<OsString, OsString>,
+    /// What the programs are kept within; nothing, if none. Without effect on a display that already runs.
+    pub walls: Option<Walls>,
     /// Command that becomes the keeper: the parent of all programs, which ends them when our process is gone.
     /// `glasshouse` passes itself: `[current_exe, "keeper"]`. See [`keeper::main`].
     pub keeper: Vec<OsString>,

@@ -1,17 +1,20 @@
 //! The desktop as its users see it.
 
 use std::{
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Duration,
 };
 
+use glasshouse_sandbox::Usage;
 use tokio::sync::oneshot;
 
 use crate::{
     Config, Cursor, Display, Error, Input, KeyboardMap, KeyboardModifiers, MAX_SIZE, MIN_SIZE, ProgramState, Size,
     programs::{self, CommandLine},
     supervisor::{Board, Msg, Sink, Supervisor},
+    walls::Standing,
     x::{
         Link, Worker,
         clipboard::{self, Clipboard, Commands, What},
@@ -54,6 +57,7 @@ pub struct Desktop {
     control: Arc<Control>,
     supervisor: mpsc::Sender<Msg>,
     board: Board,
+    walls: Option<Arc<Standing>>,
     /// Threads with connections to the display: pointer and screen, input, clipboard.
     watch: Option<Worker>,
     injector: Option<Worker>,
@@ -98,6 +102,7 @@ impl Desktop {
             control,
             supervisor: supervisor.sender(),
             board: supervisor.board(),
+            walls: supervisor.walls(),
             watch: None,
             injector: None,
             clipboard: None,
@@ -158,8 +163,56 @@ impl Desktop {
         &self.downloads
     }
 
-    /// Queues input; injected in order, at once, never lost.
+    /// The listeners of the way out, bound within the walls, for [`glasshouse_sandbox::egress`]; once.
+    pub fn take_listeners(&self) -> Vec<OwnedFd> {
+        self.walls.as_ref().map(|walls| walls.take_listeners()).unwrap_or_default()
+    }
+
+    /// Stops every program until [`Desktop::thaw`], input, or anything else that needs one of them.
+    ///
+    /// # Errors
+    /// There are no walls, or a program cannot be stopped.
+    pub async fn freeze(&self) -> Result<(), Error> {
+        self.sleep(true).await
+    }
+
+    /// Lets every program go on.
+    ///
+    /// # Errors
+    /// There are no walls, or the kernel refuses.
+    pub async fn thaw(&self) -> Result<(), Error> {
+        self.sleep(false).await
+    }
+
+    async fn sleep(&self, asleep: bool) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        let _ = self.supervisor.send(Msg::Sleep(asleep, Some(done)));
+        self.answer(answer).await?
+    }
+
+    /// Whether the programs are frozen.
+    pub fn is_asleep(&self) -> bool {
+        self.walls.as_ref().is_some_and(|walls| walls.is_asleep())
+    }
+
+    /// Lets the programs go on, if they are frozen, and does not wait for it.
+    pub fn wake(&self) {
+        if self.is_asleep() {
+            let _ = self.supervisor.send(Msg::Sleep(false, None));
+        }
+    }
+
+    /// What is used within the walls.
+    pub fn usage(&self) -> Option<Usage> {
+        self.walls.as_ref()?.usage()
+    }
+
+    /// Queues input; injected in order, at once, never lost. Wakes a frozen desktop.
     pub fn input(&self, input: Input) {
+        // Nobody did anything when keys are let go of: that is done when it wakes.
+        if input != Input::ReleaseAll {
+            self.wake();
+        }
         self.queue.push(input);
         if let Some(injector) = &self.injector {
             injector.waker().wake();
@@ -276,6 +329,7 @@ impl Desktop {
             return Err(Error::Invalid(format!("no such keyboard layout: {:?} {:?}", map.layout, map.variant)));
         }
         let program = programs::find("setxkbmap".as_ref(), "x11-xkb-utils")?;
+        self.wake();
         let line = CommandLine::new(program, ["-layout", &map.layout, "-variant", &map.variant]);
         let (done, answer) = oneshot::channel();
         let _ = self.supervisor.send(Msg::Run(line, done));
@@ -331,6 +385,7 @@ impl Desktop {
         &self,
         question: impl FnOnce(&Control) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.wake();
         let control = Arc::clone(&self.control);
         match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(move || question(&control))).await {
             Ok(Ok(answer)) => answer,
@@ -346,6 +401,7 @@ impl Desktop {
     }
 
     fn command(&self, command: clipboard::Command) {
+        self.wake();
         self.commands.push(command);
         if let Some(clipboard) = &self.clipboard {
             clipboard.waker().wake();

@@ -30,6 +30,9 @@ pub enum Error {
     /// A value outside its range.
     #[error("{0}")]
     Invalid(String),
+    /// The walls could not be built.
+    #[error(transparent)]
+    Walls(#[from] glasshouse_sandbox::Error),
     /// A file or process operation failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -90,6 +90,15 @@ pub enum Event {
         /// One line for people, such as `chromium ended with status 139, starting again in 2 s`.
         detail: String,
     },
+    /// The desktop was frozen (`true`), or goes on.
+    Asleep(bool),
+    /// The programs have reached a limit.
+    Limit {
+        /// `memory`, `processes` or `disk`.
+        name: &'static str,
+        /// One line for people.
+        detail: String,
+    },
     /// The session is over: the app ended and `on_exit` is `Stop`, or the X server cannot be kept up.
     Ended(String),
 }

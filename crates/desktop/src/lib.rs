@@ -1,6 +1,6 @@
 //! One X desktop: the X server and the programs on it, input, clipboard, cursor, screen size, screenshots, sound device.
 //!
-//! Knows nothing about people, media or networks.
+//! Knows nothing about people, media or networks. The programs run within the walls of `glasshouse-sandbox`, if told so.
 
 mod config;
 mod desktop;
@@ -12,9 +12,10 @@ mod programs;
 mod session;
 mod supervisor;
 mod user;
+mod walls;
 mod x;
 
-pub use config::{App, Config, Display, MAX_SIZE, MIN_SIZE, OnExit, Size};
+pub use config::{App, Config, Display, MAX_SIZE, MIN_SIZE, OnExit, PROXY_PORT, Size, Walls};
 pub use desktop::Desktop;
 pub use error::Error;
 pub use event::{Cursor, Event, Input, KeyboardMap, KeyboardModifiers, ProgramState};

@@ -10,13 +10,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use glasshouse_sandbox::{Bind, HOME, RUNTIME_DIR};
+
 use crate::{Error, user::User};
 
-/// Paths of one desktop.
+/// Where the programs find what is ours, within walls.
+const OURS: &str = "/run/glasshouse";
+
+/// Where the display sockets are.
+const X11: &str = "/tmp/.X11-unix";
+
+/// Where the profile is, within walls.
+const PROFILE: &str = "/profile";
+
+/// Paths of one desktop, as we see them.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionDir {
     root: PathBuf,
+    name: String,
     user: Option<User>,
+    /// Paths that the programs see at another place, because they are within walls.
+    mounts: Vec<Mount>,
+}
+
+#[derive(Debug, Clone)]
+struct Mount {
+    outside: PathBuf,
+    inside: PathBuf,
+    writable: bool,
 }
 
 impl SessionDir {
@@ -33,7 +54,7 @@ impl SessionDir {
                 format!("cannot make {}: {e}: set TMPDIR to a writable folder", root.display()),
             )
         })?;
-        let dir = Self { root, user };
+        let dir = Self { root, name, user, mounts: Vec::new() };
         if let Err(error) = dir.fill() {
             let _ = fs::remove_dir_all(&dir.root);
             return Err(error.into());
@@ -63,6 +84,82 @@ impl SessionDir {
         Ok(())
     }
 
+    /// Prepares the directory for programs within walls, which see parts of it only, at places of their own.
+    pub(crate) fn enclose(&mut self) -> std::io::Result<()> {
+        let sockets = self.display_sockets();
+        fs::DirBuilder::new().mode(0o700).create(&sockets)?;
+        self.give(&sockets)?;
+        let ours = Path::new(OURS);
+        let mount = |outside: PathBuf, inside: PathBuf, writable| Mount { outside, inside, writable };
+        self.mounts = vec![
+            mount(sockets, X11.into(), true),
+            mount(self.runtime(), RUNTIME_DIR.into(), true),
+            mount(self.root.join("etc"), ours.join("etc"), false),
+            mount(self.rfb_folder(), ours.join("rfb"), true),
+            mount(self.sound_fifo(), ours.join("sound"), true),
+            mount(self.throwaway_profile(), PROFILE.into(), true),
+        ];
+        Ok(())
+    }
+
+    /// Shows a kept profile within walls, in place of the throwaway one.
+    pub(crate) fn enclose_profile(&mut self, profile: &Path) {
+        for mount in &mut self.mounts {
+            if mount.inside == Path::new(PROFILE) {
+                profile.clone_into(&mut mount.outside);
+            }
+        }
+    }
+
+    /// What the walls show of the host for this desktop, HOME excepted.
+    pub(crate) fn binds(&self) -> Vec<Bind> {
+        let bind = |mount: &Mount| Bind {
+            source: mount.outside.clone(),
+            target: mount.inside.clone(),
+            writable: mount.writable,
+            // Browsers load modules of their own from their profile.
+            executable: mount.inside == Path::new(PROFILE),
+            // There is no FIFO without sound.
+            optional: mount.outside == self.sound_fifo(),
+        };
+        self.mounts.iter().map(bind).collect()
+    }
+
+    /// A path of ours as the programs see it.
+    pub(crate) fn inside(&self, path: &Path) -> PathBuf {
+        if self.mounts.is_empty() {
+            return path.to_path_buf();
+        }
+        if path == self.temporary() {
+            return "/tmp".into();
+        }
+        let (home, seen) = (self.home(), Path::new(HOME));
+        let places = self.mounts.iter().map(|mount| (mount.outside.as_path(), mount.inside.as_path()));
+        for (outside, inside) in places.chain([(home.as_path(), seen)]) {
+            match path.strip_prefix(outside) {
+                Ok(rest) if rest.as_os_str().is_empty() => return inside.to_path_buf(),
+                Ok(rest) => return inside.join(rest),
+                Err(_) => {}
+            }
+        }
+        path.to_path_buf()
+    }
+
+    /// Name of this desktop among all of this host.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the programs are within walls.
+    pub(crate) fn is_enclosed(&self) -> bool {
+        !self.mounts.is_empty()
+    }
+
+    /// The folder that is `/tmp/.X11-unix` within walls. In the host's one, so that a link can lead into it.
+    pub(crate) fn display_sockets(&self) -> PathBuf {
+        Path::new(X11).join(format!(".glasshouse-{}", self.name))
+    }
+
     /// Makes a path the desktop's user's.
     fn give(&self, path: &Path) -> std::io::Result<()> {
         match self.user {
@@ -74,6 +171,9 @@ impl SessionDir {
     /// Writes a file that the programs can read but not change.
     pub(crate) fn publish(&self, name: &str, content: &[u8]) -> std::io::Result<PathBuf> {
         let path = self.root.join("etc").join(name);
+        if let Some(folder) = Path::new(name).parent() {
+            self.make_published(folder)?;
+        }
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         if let Some(user) = self.user {
             chown(&path, None, Some(user.id()))?;
@@ -81,6 +181,23 @@ impl SessionDir {
         }
         file.write_all(content)?;
         Ok(path)
+    }
+
+    /// Makes folders for what is published.
+    fn make_published(&self, folder: &Path) -> std::io::Result<()> {
+        let mut path = self.root.join("etc");
+        for part in folder {
+            path.push(part);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                made => made?,
+            }
+            if let Some(user) = self.user {
+                chown(&path, None, Some(user.id()))?;
+                fs::set_permissions(&path, Permissions::from_mode(0o750))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the FIFO for sound, readable for us and writable for the sound server.

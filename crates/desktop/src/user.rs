@@ -1,30 +1,10 @@
 //! Who the programs of a desktop run as: a user of the desktop's own when we are root, else ourselves.
 
-use std::{
-    fs,
-    os::{
-        fd::OwnedFd,
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
-    },
-    path::Path,
-};
+use std::fs;
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    process::{Gid, Uid, geteuid},
-};
+use glasshouse_sandbox::Lease;
+use rustix::process::{Gid, Uid};
 use serde::{Deserialize, Serialize};
-
-use crate::Error;
-
-/// First of the user ids that desktops take when we are root; above what distributions give to people and services.
-const FIRST_UID: u32 = 100_000;
-
-/// How many there are.
-const UIDS: u32 = 50_000;
-
-/// Where the locks on user ids are.
-const LOCKS: &str = "/run/glasshouse/uids";
 
 /// An unprivileged user; the group has the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,26 +23,9 @@ impl User {
         self.0
     }
 
-    /// A user for one desktop, with the lock that keeps others off it while it is open; `None` when we are not root.
-    pub(crate) fn claim() -> Result<Option<(Self, OwnedFd)>, Error> {
-        if !geteuid().is_root() {
-            return Ok(None);
-        }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(LOCKS)?;
-        for id in FIRST_UID..FIRST_UID + UIDS {
-            let file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(Path::new(LOCKS).join(id.to_string()))?;
-            let lock = OwnedFd::from(file);
-            // Processes can outlive a keeper that was killed: their user is not free either.
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && processes(Self(id)).is_empty() {
-                return Ok(Some((Self(id), lock)));
-            }
-        }
-        Err(Error::Invalid(format!("all {UIDS} user ids for desktops are in use")))
+    /// The user of a lease; `None` when that is ourselves.
+    pub(crate) fn of(lease: &Lease) -> Option<Self> {
+        lease.is_own().then(|| Self(lease.id()))
     }
 
     /// Runs `work` with this user's rights on files. For paths in directories where the programs can place links.

@@ -8,6 +8,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use glasshouse_desktop::{MAX_SIZE, MIN_SIZE, Size};
+use glasshouse_sandbox::egress::Rule;
 
 /// Isolated Linux desktops and browsers, streamed live to people and handed to programs.
 #[derive(Debug, Parser)]
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     /// The parent of a desktop's programs; started by `session`.
     #[command(hide = true)]
     Keeper,
+    /// Builds the walls of a session from within; started by `session`.
+    #[command(hide = true)]
+    SandboxStage,
 }
 
 /// Options of `glasshouse session`.
@@ -97,6 +101,10 @@ pub(crate) struct SessionOptions {
     #[arg(long)]
     pub(crate) no_window_manager: bool,
 
+    /// What keeps the session's programs apart from this machine and from other sessions.
+    #[command(flatten)]
+    pub(crate) walls: WallOptions,
+
     /// Frames per second at most.
     #[arg(long, env = "GLASSHOUSE_MAX_FPS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub(crate) max_fps: u32,
@@ -129,6 +137,90 @@ pub(crate) struct SessionOptions {
     /// Command to run on the desktop in place of --app.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// What a session is kept within.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Isolation")]
+pub(crate) struct WallOptions {
+    /// Walls around the session's programs. `none` runs them as plain processes of this machine.
+    #[arg(long, env = "GLASSHOUSE_ISOLATION", value_enum, default_value_t = Isolation::Walls)]
+    pub(crate) isolation: Isolation,
+
+    /// Way to the network. `egress`: TCP to public addresses through a guarded proxy; `host`: this machine's own network,
+    /// loopback and private addresses included.
+    #[arg(long, env = "GLASSHOUSE_NETWORK", value_enum, default_value_t = Network::Egress)]
+    pub(crate) network: Network,
+
+    /// Port of this machine's loopback that the session may reach, as localhost or host.glasshouse (repeatable).
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) expose: Vec<u16>,
+
+    /// Host that may be reached, and then only those: example.com (and what is below it), *.example.com, 10.0.0.0/8, with
+    /// :PORT or without (repeatable). A range opens private addresses.
+    #[arg(long, env = "GLASSHOUSE_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
+    pub(crate) allow_host: Vec<Rule>,
+
+    /// Host that may not be reached, written likewise (repeatable). Stronger than --allow-host.
+    #[arg(long, env = "GLASSHOUSE_DENY_HOST", value_name = "HOST", value_delimiter = ',')]
+    pub(crate) deny_host: Vec<Rule>,
+
+    /// No way out at all.
+    #[arg(long, conflicts_with_all = ["expose", "allow_host", "deny_host", "upstream_proxy", "upstream_proxy_file"])]
+    pub(crate) block_all: bool,
+
+    /// Proxy that all traffic goes through: http://HOST:PORT, https or socks5. Other users of this machine see the command
+    /// line: put credentials into GLASSHOUSE_UPSTREAM_PROXY (http://USER:PASSWORD@HOST:PORT) or a file.
+    #[arg(long, value_name = "URL", conflicts_with = "upstream_proxy_file")]
+    pub(crate) upstream_proxy: Option<String>,
+
+    /// File with the URL of the proxy that all traffic goes through, credentials included.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) upstream_proxy_file: Option<PathBuf>,
+
+    /// Log every request of the session to the network, at level info.
+    #[arg(long)]
+    pub(crate) log_requests: bool,
+
+    /// Memory of all programs together, /tmp and /dev/shm included: 2g, 512m.
+    #[arg(long, env = "GLASSHOUSE_MEMORY", default_value = "2g", value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory: u64,
+
+    /// Processes and threads of all programs together.
+    #[arg(long, env = "GLASSHOUSE_PIDS", default_value_t = 1024, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(32..=1_000_000))]
+    pub(crate) pids: u32,
+
+    /// Processor time of all programs together, in processors: 1.5. Without it, as much as there is.
+    #[arg(long, env = "GLASSHOUSE_CPU", value_name = "PROCESSORS", value_parser = parse_processors)]
+    pub(crate) cpu: Option<u32>,
+
+    /// Weight against other sessions when processors are short.
+    #[arg(long, env = "GLASSHOUSE_CPU_WEIGHT", default_value_t = 100, value_name = "1-10000",
+          value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) cpu_weight: u16,
+
+    /// Profile, downloads and other files of the session together. The session ends when it has more.
+    #[arg(long, env = "GLASSHOUSE_DISK", default_value = "4g", value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) disk: u64,
+}
+
+/// Walls, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    /// Namespaces, limits, system call filters, a network of its own.
+    Walls,
+    /// None: the programs can do what an ordinary user of this machine can.
+    None,
+}
+
+/// Ways to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// Through a guarded proxy.
+    Egress,
+    /// This machine's own.
+    Host,
 }
 
 /// How to log.
@@ -216,6 +308,30 @@ fn parse_size(text: &str) -> Result<Size, String> {
     }
 }
 
+/// A number of bytes: a number with k, m, g or nothing behind it.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("expected a size such as 2g, 512m or a number of bytes, got {text:?}");
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
+    let (number, unit) = match lower.char_indices().last() {
+        Some((at, 'k')) => (&lower[..at], 1 << 10),
+        Some((at, 'm')) => (&lower[..at], 1 << 20),
+        Some((at, 'g')) => (&lower[..at], 1 << 30),
+        _ => (lower, 1_u64),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
+    if bytes < 16 << 20 { Err(format!("{text} is too little: use 16m or more")) } else { Ok(bytes) }
+}
+
+/// A number of processors, in hundredths of one.
+fn parse_processors(text: &str) -> Result<u32, String> {
+    match text.parse::<f64>() {
+        // In range, so that nothing is cut off.
+        Ok(number) if (0.01..=1024.0).contains(&number) => Ok((number * 100.0).round() as u32),
+        _ => Err(format!("expected a number of processors from 0.01 to 1024, got {text:?}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -225,6 +341,21 @@ mod tests {
     #[test]
     fn definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_and_processors() {
+        assert_eq!(parse_bytes("2g"), Ok(2 << 30));
+        assert_eq!(parse_bytes("512M"), Ok(512 << 20));
+        assert_eq!(parse_bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_bytes("33554432"), Ok(32 << 20));
+        for wrong in ["", "g", "-1g", "1.5g", "15m", "99999999999g", "2x"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_processors("1.5"), Ok(150));
+        for wrong in ["", "0", "-1", "nan", "inf", "1e9"] {
+            assert!(parse_processors(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

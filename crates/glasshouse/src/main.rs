@@ -6,16 +6,30 @@ mod linger;
 mod logging;
 mod port;
 mod session;
+mod walls;
 mod web;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Size from which memory is asked of the kernel by itself, and given back at once, in bytes.
+///
+/// Without it, what an encoder had stays with whichever of malloc's arenas its thread happened to use: with more threads
+/// than arenas, tens of megabytes for each arena.
+#[cfg(target_env = "gnu")]
+const OWN_MAPPING_FROM: i32 = 256 * 1024;
+
 fn main() -> ExitCode {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: changes a setting of malloc, before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING_FROM);
+    }
     let result = match cli::Cli::parse().command {
-        // Before anything else starts threads: the keeper is a process of its own that must stay small.
+        // Before anything else starts threads: these are processes of their own that must stay small.
         cli::Command::Keeper => return glasshouse_desktop::keeper::main(),
+        cli::Command::SandboxStage => return glasshouse_sandbox::stage::main(),
         cli::Command::Doctor(options) => doctor::run(&options),
         cli::Command::Session(options) => logging::start(&options.log).and_then(|()| session::run(*options)),
     };

@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
     port::Port,
-    web,
+    walls, web,
 };
 
 /// How long a desktop that went away may take to say why.
@@ -39,6 +39,7 @@ pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
 }
 
 async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
+    let policy = walls::policy(&options.walls)?;
     // The ports come first: they fail fast, and nothing has to be taken down again.
     let listener = TcpListener::bind(options.listen)
         .await
@@ -76,10 +77,12 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
         };
         // A signal during the start must not leave half a desktop: dropping the future ends what it has started.
         tokio::select! {
-            desktop = Desktop::start(desktop_config(&options)?, Arc::new(handler)) => Arc::new(desktop?),
+            desktop = Desktop::start(desktop_config(&options)?, Arc::new(handler)) => Arc::new(desktop.map_err(explain)?),
             _ = stop_signal() => bail!("stopped while starting"),
         }
     };
+    // What the programs have asked for so far waits in the listeners.
+    let way_out = walls::serve_way_out(&desktop, policy, options.walls.log_requests)?;
 
     let video = {
         let engine = engine.clone();
@@ -147,7 +150,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
 
     engine.stop();
     video.stop();
-    drop((video, audio, server, room));
+    drop((video, audio, server, room, way_out));
     desktop.end().await;
     let reason = end.borrow_and_update().clone();
     if let Some(reason) = reason {
@@ -181,6 +184,16 @@ impl From<Codec> for VideoCodec {
     }
 }
 
+/// Names the way to go on without walls, which has to be asked for.
+fn explain(error: glasshouse_desktop::Error) -> anyhow::Error {
+    match error {
+        glasshouse_desktop::Error::Walls(_) => {
+            anyhow::anyhow!("{error} ('glasshouse doctor' checks this machine; --isolation=none goes without walls)")
+        }
+        error => error.into(),
+    }
+}
+
 fn desktop_config(options: &SessionOptions) -> anyhow::Result<glasshouse_desktop::Config> {
     let flags = options.app_flags.clone();
     let app = match (&options.command[..], &options.display, options.app) {
@@ -209,6 +222,7 @@ fn desktop_config(options: &SessionOptions) -> anyhow::Result<glasshouse_desktop
         sound: !options.no_sound,
         profile: options.profile.clone(),
         environment: Default::default(),
+        walls: walls::walls(options)?,
         keeper: vec![program.into(), "keeper".into()],
     })
 }

@@ -153,12 +153,13 @@ impl Server {
                 }
             }),
             DesktopEvent::Program { name, state: program, detail } => inner.with(|state, _| {
-                let message = wire::frame("glasshouse/program", &Program::new(name, &program, &detail));
-                for (id, connection) in &state.connections {
-                    if connection.glasshouse {
-                        state.send(*id, message.clone());
-                    }
-                }
+                state.tell_all(&wire::frame("glasshouse/program", &Program::new(name, &program, &detail)));
+            }),
+            DesktopEvent::Asleep(asleep) => inner.with(|state, _| {
+                state.tell_all(&wire::frame("glasshouse/asleep", &json!({ "asleep": asleep })));
+            }),
+            DesktopEvent::Limit { name, detail } => inner.with(|state, _| {
+                state.tell_all(&wire::frame("glasshouse/limit", &json!({ "name": name, "detail": detail })));
             }),
             DesktopEvent::Ended(_) => {}
         }
@@ -197,6 +198,15 @@ impl Server {
 }
 
 impl State {
+    /// Sends one of our own events to everybody who knows of them.
+    fn tell_all(&self, message: &axum::extract::ws::Utf8Bytes) {
+        for (id, connection) in &self.connections {
+            if connection.glasshouse {
+                self.send(*id, message.clone());
+            }
+        }
+    }
+
     /// Notes a new screen size and tells everybody.
     pub(crate) fn announce_screen(&mut self, size: glasshouse_desktop::Size, by: &str) {
         self.screen = size;

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     },
     path::Path,
@@ -27,8 +27,8 @@ const MAX_DEPTH: u32 = 64;
 #[derive(Debug)]
 pub struct Lease {
     id: u32,
-    // Held, never read: the lock is free when this is closed, however our process ends.
-    _lock: Option<OwnedFd>,
+    // The lock is free when all copies of this are closed, however our process ends. None when the user is ourselves.
+    lock: Option<OwnedFd>,
 }
 
 impl Lease {
@@ -39,7 +39,7 @@ impl Lease {
     /// When the locks cannot be made, or all ids are taken.
     pub fn claim(state: &Path) -> Result<Self, Error> {
         if !geteuid().is_root() {
-            return Ok(Self { id: geteuid().as_raw(), _lock: None });
+            return Ok(Self { id: geteuid().as_raw(), lock: None });
         }
         let locks = state.join("uids");
         let make = || -> io::Result<()> { fs::DirBuilder::new().recursive(true).mode(0o700).create(&locks) };
@@ -51,7 +51,7 @@ impl Lease {
             let lock = OwnedFd::from(file.map_err(Error::io(format!("cannot open {}", path.display())))?);
             // The file stays when the lock goes: removing it would let two take one id.
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && !has_processes(id) {
-                return Ok(Self { id, _lock: Some(lock) });
+                return Ok(Self { id, lock: Some(lock) });
             }
         }
         Err(Error::Invalid(format!("all {count} user ids for sessions are in use")))
@@ -61,6 +61,18 @@ impl Lease {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Whether the user is of the session's own, and not the one who runs us.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// What keeps others off the id, for a process that is to do so after us.
+    #[must_use]
+    pub fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(AsFd::as_fd)
     }
 
     /// Makes a file, or a directory with all that is in it, belong to the session. Links are not followed.
@@ -73,7 +85,7 @@ impl Lease {
     }
 
     fn give_at(&self, path: &Path) -> io::Result<()> {
-        if self._lock.is_none() {
+        if self.lock.is_none() {
             return Ok(());
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

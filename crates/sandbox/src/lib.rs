@@ -41,4 +41,4 @@ pub use error::Error;
 pub use freeze::{Freezer, PageOut};
 pub use launch::{Exit, GivenFd, Process, Sandbox};
 pub use lease::Lease;
-pub use registry::{Record, sweep};
+pub use registry::{Record, clear_after, sweep};

@@ -10,15 +10,23 @@ use std::{
         unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{FlockOperation, flock},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, cgroup, config::check_name};
+
+/// How long the processes of a killed session may take to end.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long [`clear_after`] waits for a server that is about to be gone.
+const SERVER_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a session leaves behind if nobody clears it away.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -49,6 +57,7 @@ impl Record {
         let failed =
             |error| Error::Io { what: format!("cannot record a session in {}", directory.display()), source: error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+        is_ours(&directory).map_err(failed)?;
         let path = directory.join(name);
         loop {
             let file =
@@ -124,35 +133,75 @@ fn start_time(pid: i32) -> Option<u64> {
 /// When the state directory cannot be read.
 pub fn sweep(state: &Path) -> Result<Vec<String>, Error> {
     let mut swept = Vec::new();
-    let entries = match fs::read_dir(state.join("sessions")) {
+    let directory = state.join("sessions");
+    let entries = match is_ours(&directory).and_then(|()| fs::read_dir(&directory)) {
         Ok(entries) => Some(entries),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(Error::io("cannot look for leftovers")(error)),
     };
     for entry in entries.into_iter().flatten().flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let Ok(file) = fs::OpenOptions::new().read(true).write(true).open(entry.path()) else { continue };
-        if check_name(&name).is_err()
-            || flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-            || !is_at(&file, &entry.path())
-        {
-            continue;
+        if check_name(&name).is_ok() && clear_if_left(&directory, &name) == Left::Cleared {
+            swept.push(name);
         }
-        clear(&name, &file);
-        let _ = fs::remove_file(entry.path());
-        swept.push(name);
     }
     cgroup::sweep_empty();
     Ok(swept)
 }
 
+/// Clears away what a session leaves when its server is gone, or about to be: for a process that outlives the server.
+/// Returns at once when the server has done so itself, and after some seconds when it goes on living.
+pub fn clear_after(state: &Path, name: &str) {
+    let directory = state.join("sessions");
+    if check_name(name).is_err() || is_ours(&directory).is_err() {
+        return;
+    }
+    let end = Instant::now() + SERVER_WITHIN;
+    while clear_if_left(&directory, name) == Left::Locked && Instant::now() < end {
+        // Nothing tells when another process lets a lock go, but waiting for it without end.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Locked,
+    Cleared,
+}
+
+fn clear_if_left(directory: &Path, name: &str) -> Left {
+    let path = directory.join(name);
+    let Ok(file) = fs::OpenOptions::new().read(true).write(true).open(&path) else { return Left::Nothing };
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Left::Locked;
+    }
+    if !is_at(&file, &path) {
+        return Left::Nothing;
+    }
+    clear(name, &file);
+    let _ = fs::remove_file(path);
+    Left::Cleared
+}
+
+/// Whether nobody else can have written what is in a directory: records name what is removed.
+fn is_ours(directory: &Path) -> io::Result<()> {
+    let meta = fs::symlink_metadata(directory)?;
+    if meta.is_dir() && meta.uid() == geteuid().as_raw() && meta.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{} belongs to somebody else: remove it", directory.display())))
+    }
+}
+
 fn clear(name: &str, file: &fs::File) {
     let content: Content =
         io::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    // The cgroups first: a process that one has frozen does not end before it is thawed.
+    cgroup::remove_leftover(name);
     if let Some((pid, started)) = content.init {
         end(pid, started);
     }
-    cgroup::remove_leftover(name);
     remove_all(&content.remove);
 }
 
@@ -164,5 +213,8 @@ fn end(pid: i32, started: u64) {
     if start_time(pid) == Some(started) {
         let _ = pidfd_send_signal(&pidfd, Signal::KILL);
         let _ = pidfd_send_signal(&pidfd, Signal::CONT);
+        // Process 1 ends after all others, and only then may what they could write to be removed.
+        let within = Timespec { tv_sec: END_WITHIN.as_secs().cast_signed(), tv_nsec: 0 };
+        let _ = rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&within)));
     }
 }

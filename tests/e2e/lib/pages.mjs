@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
+import { exposed } from './session.mjs';
 
 const PAGES = join(import.meta.dirname, '..', 'pages');
 
@@ -27,9 +28,11 @@ export async function servePages() {
     }
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address();
+  exposed.add(port);
   return {
     reports,
-    url: (name) => `http://127.0.0.1:${server.address().port}/${name}`,
-    stop: () => { server.closeAllConnections(); return new Promise((resolve) => server.close(resolve)); },
+    url: (name) => `http://127.0.0.1:${port}/${name}`,
+    stop: () => { exposed.delete(port); server.closeAllConnections(); return new Promise((resolve) => server.close(resolve)); },
   };
 }

@@ -10,6 +10,9 @@ import { PATIENCE, until } from './wait.mjs';
 export const ROOT = join(import.meta.dirname, '..', '..', '..');
 export const PROGRAM = process.env.GLASSHOUSE_BIN ?? join(ROOT, 'target', 'debug', 'glasshouse');
 
+/** Ports of this process's page servers that run: sessions reach these of the host and no others. */
+export const exposed = new Set();
+
 const running = new Set();
 const end = () => { for (const child of running) child.kill('SIGKILL'); };
 process.on('exit', end);
@@ -19,7 +22,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => p
 
 /** Starts the program; the kernel ends it when the test is gone, however it went. */
 export function start(options, { env = {}, wrap = [] } = {}) {
-  const command = [...wrap, PROGRAM, ...options];
+  const [name, ...rest] = options;
+  const pages = name === 'session' ? [...exposed].map((port) => `--expose=${port}`) : [];
+  const command = [...wrap, PROGRAM, name, ...pages, ...rest];
   const child = spawn('setpriv', ['--pdeathsig=KILL', '--', ...command], {
     env: { ...process.env, RUST_LOG: process.env.GLASSHOUSE_TEST_LOG ?? '', ...env }, stdio: ['ignore', 'pipe', 'pipe'],
   });

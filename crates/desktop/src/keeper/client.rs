@@ -23,20 +23,30 @@ impl Keeper {
     /// Starts the keeper. `sink` gets its messages, and `None` once when it is gone, from a thread.
     pub(crate) fn start(
         command: &[OsString],
-        mut sink: impl FnMut(Option<FromKeeper>) + Send + 'static,
+        sink: impl FnMut(Option<FromKeeper>) + Send + 'static,
     ) -> Result<Self, Error> {
         let Some((program, args)) = command.split_first() else {
             return Err(Error::Invalid("no keeper command given".into()));
         };
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(std::io::Error::from)?;
+        let (ours, theirs) = pair()?;
         let mut child = Command::new(program)
             .args(args)
             .stdin(theirs)
             .stdout(Stdio::null())
             .spawn()
             .map_err(|e| Error::Start { program: program.to_string_lossy().into_owned(), reason: e.to_string() })?;
-        let socket = Arc::new(ours);
+        Self::attach(ours, sink, move || {
+            let _ = child.wait();
+        })
+    }
+
+    /// Takes the socket of a keeper that somebody else has started; `reap` is called when it is gone.
+    pub(crate) fn attach(
+        socket: OwnedFd,
+        mut sink: impl FnMut(Option<FromKeeper>) + Send + 'static,
+        reap: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, Error> {
+        let socket = Arc::new(socket);
         let reading = Arc::clone(&socket);
         let reader = std::thread::Builder::new().name("keeper".into()).spawn(move || {
             while let Ok(Some((message, _))) = receive::<FromKeeper>(&*reading) {
@@ -44,7 +54,7 @@ impl Keeper {
             }
             // A keeper that sent nonsense must go, too.
             let _ = shutdown(&*reading, Shutdown::Both);
-            let _ = child.wait();
+            reap();
             sink(None);
         });
         match reader {
@@ -68,6 +78,11 @@ impl Keeper {
             let _ = reader.join();
         }
     }
+}
+
+/// Our end and the keeper's.
+pub(crate) fn pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 impl Drop for Keeper {

@@ -4,12 +4,15 @@
 //! It talks over one `SOCK_SEQPACKET` socket, its standard input: a JSON message a packet, descriptors attached. End of
 //! file on it means that our process is gone: the keeper then kills every descendant, removes what it was told to
 //! remove, and exits.
+//!
+//! With walls there are two: one is process 1 within them and starts the programs; the other starts nothing and is there
+//! to clear away what the walls leave on the host.
 
 mod client;
 mod serve;
 mod wire;
 
-pub(crate) use client::Keeper;
+pub(crate) use client::{Keeper, pair};
 pub(crate) use serve::remove_display;
 pub(crate) use wire::{FromKeeper, Spawn, ToKeeper};
 

@@ -25,6 +25,7 @@ struct Keeper {
     children: HashMap<i32, u32>,
     held: Vec<OwnedFd>,
     remove: Vec<PathBuf>,
+    walls: Vec<(PathBuf, String)>,
     displays: Vec<u16>,
 }
 
@@ -51,8 +52,14 @@ fn prepare() -> std::io::Result<(Keeper, OwnedFd)> {
     let signals = child_signals()?;
     let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
     rustix::net::sockopt::socket_type(&socket)?;
-    let keeper =
-        Keeper { socket, children: HashMap::new(), held: Vec::new(), remove: Vec::new(), displays: Vec::new() };
+    let keeper = Keeper {
+        socket,
+        children: HashMap::new(),
+        held: Vec::new(),
+        remove: Vec::new(),
+        walls: Vec::new(),
+        displays: Vec::new(),
+    };
     Ok((keeper, signals))
 }
 
@@ -121,6 +128,7 @@ impl Keeper {
             }
             ToKeeper::Hold => self.held.extend(fds),
             ToKeeper::Remove(path) => self.remove.push(path),
+            ToKeeper::Clear(state, name) => self.walls.push((state, name)),
             ToKeeper::RemoveDisplay(number) => self.displays.push(number),
         }
     }
@@ -152,6 +160,9 @@ impl Keeper {
                 Err(rustix::io::Errno::CHILD) => break,
                 Err(_) | Ok(_) => while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {},
             }
+        }
+        for (state, name) in &self.walls {
+            glasshouse_sandbox::clear_after(state, name);
         }
         for number in &self.displays {
             remove_display(*number);

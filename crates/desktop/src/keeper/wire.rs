@@ -57,6 +57,8 @@ pub(crate) enum ToKeeper {
     Hold,
     /// Remove this file or directory at the end.
     Remove(PathBuf),
+    /// Clear away what walls leave when our process is gone, before anything is removed: state directory, name.
+    Clear(PathBuf, String),
     /// Remove the lock file and the socket of this X display at the end, if its server is gone.
     RemoveDisplay(u16),
 }

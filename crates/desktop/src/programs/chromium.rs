@@ -34,15 +34,19 @@ pub(super) fn command(
     only_given_flags: bool,
     profile: &Path,
     dir: &SessionDir,
+    proxy: Option<u16>,
 ) -> Result<CommandLine, Error> {
     let program = find()?;
     let mut profile_flag = OsString::from("--user-data-dir=");
-    profile_flag.push(profile);
+    profile_flag.push(dir.inside(profile));
     let mut args = vec![profile_flag];
     if !only_given_flags {
-        let downloads = dir.downloads();
+        let downloads = dir.inside(&dir.downloads());
         run_as(dir.user(), || seed(profile, &downloads))?;
         args.extend(FLAGS.split_ascii_whitespace().map(OsString::from));
+        if let Some(port) = proxy {
+            args.extend(proxy_flags(port).map(OsString::from));
+        }
     }
     args.extend(flags.iter().cloned());
     if let Some(url) = url {
@@ -51,6 +55,62 @@ pub(super) fn command(
         args.push(url.into());
     }
     Ok(CommandLine { program, args })
+}
+
+/// Writes what a managed Chromium reads below `/etc/chromium`: our policy beside those of the host. Returns the folder.
+///
+/// Background traffic and questions are off by flags as well; a page or an extension cannot change a policy.
+pub(crate) fn publish_policies(dir: &SessionDir, host_network: bool) -> std::io::Result<PathBuf> {
+    let mut policy = json!({
+        "BackgroundModeEnabled": false,
+        "BrowserSignin": 0,
+        "ComponentUpdatesEnabled": false,
+        "DefaultBrowserSettingEnabled": false,
+        "MetricsReportingEnabled": false,
+        "PasswordManagerEnabled": false,
+        "PromotionsEnabled": false,
+        "SyncDisabled": true,
+        "TranslateEnabled": false,
+    });
+    if !host_network {
+        // There is nothing to talk to but the proxy.
+        merge(
+            &mut policy,
+            json!({
+                "BuiltInDnsClientEnabled": false,
+                "DnsOverHttpsMode": "off",
+                "NetworkPredictionOptions": 2,
+                "QuicAllowed": false,
+                "WebRtcIPHandling": "disable_non_proxied_udp",
+            }),
+        );
+    }
+    let ours = dir.publish("chromium/policies/managed/glasshouse.json", &serde_json::to_vec_pretty(&policy)?)?;
+    let folder = ours.ancestors().nth(3).unwrap_or(&ours).to_path_buf();
+    for below in ["", "policies/managed", "policies/recommended"] {
+        for host in ["/etc/chromium", "/etc/opt/chrome"] {
+            for entry in fs::read_dir(Path::new(host).join(below)).into_iter().flatten().flatten() {
+                let Ok(meta) = fs::metadata(entry.path()) else { continue };
+                if meta.is_file()
+                    && meta.len() <= MAX_PREFERENCES
+                    && let (Ok(content), Ok(name)) = (fs::read(entry.path()), entry.file_name().into_string())
+                    && name != "glasshouse.json"
+                {
+                    dir.publish(&format!("chromium/{below}/{name}"), &content)?;
+                }
+            }
+        }
+    }
+    Ok(folder)
+}
+
+/// Everything through the proxy, loopback included, and no WebRTC past it.
+fn proxy_flags(port: u16) -> [String; 3] {
+    [
+        format!("--proxy-server=http://127.0.0.1:{port}"),
+        "--proxy-bypass-list=<-loopback>".into(),
+        "--force-webrtc-ip-handling-policy=disable_non_proxied_udp".into(),
+    ]
 }
 
 fn find() -> Result<PathBuf, Error> {

@@ -39,12 +39,31 @@ const PREFERENCES: &[(&str, &str)] = &[
     ("trailhead.firstrun.didSeeAboutWelcome", "true"),
 ];
 
+/// Everything through the proxy, loopback and names included, and no WebRTC past it.
+fn proxy_preferences(port: u16) -> [(&'static str, String); 11] {
+    let quoted = || "\"127.0.0.1\"".to_owned();
+    [
+        ("network.proxy.type", "1".into()),
+        ("network.proxy.http", quoted()),
+        ("network.proxy.http_port", port.to_string()),
+        ("network.proxy.ssl", quoted()),
+        ("network.proxy.ssl_port", port.to_string()),
+        ("network.proxy.no_proxies_on", "\"\"".into()),
+        ("network.proxy.allow_hijacking_localhost", "true".into()),
+        ("network.dns.disablePrefetch", "true".into()),
+        ("network.trr.mode", "5".into()),
+        ("network.http.http3.enable", "false".into()),
+        ("media.peerconnection.ice.proxy_only", "true".into()),
+    ]
+}
+
 /// Prepares the profile and returns the command line.
 pub(super) fn command(
     url: Option<&str>,
     flags: &[OsString],
     profile: &Path,
     dir: &SessionDir,
+    proxy: Option<u16>,
 ) -> Result<CommandLine, Error> {
     let program = super::find(OsStr::new("firefox-esr"), "firefox-esr")
         .or_else(|_| super::find(OsStr::new("firefox"), "firefox-esr"))?;
@@ -52,8 +71,13 @@ pub(super) fn command(
     for (name, value) in PREFERENCES {
         let _ = writeln!(preferences, "user_pref(\"{name}\", {value});");
     }
-    let downloads = serde_json::to_string(&dir.downloads()).map_err(std::io::Error::from)?;
+    let downloads = serde_json::to_string(&dir.inside(&dir.downloads())).map_err(std::io::Error::from)?;
     let _ = writeln!(preferences, "user_pref(\"browser.download.dir\", {downloads});");
+    if let Some(port) = proxy {
+        for (name, value) in proxy_preferences(port) {
+            let _ = writeln!(preferences, "user_pref(\"{name}\", {value});");
+        }
+    }
     run_as(dir.user(), || {
         fs::create_dir_all(profile)?;
         for name in ["lock", ".parentlock"] {
@@ -62,7 +86,7 @@ pub(super) fn command(
         fs::write(profile.join("user.js"), &preferences)
     })?;
     let mut args: Vec<OsString> =
-        vec!["--profile".into(), profile.into(), "--no-remote".into(), "--new-instance".into()];
+        vec!["--profile".into(), dir.inside(profile).into(), "--no-remote".into(), "--new-instance".into()];
     args.extend(flags.iter().cloned());
     if let Some(url) = url {
         args.push("--url".into());

@@ -53,6 +53,7 @@ pub(crate) fn environment(
     display: &str,
     xauthority: Option<&Path>,
     sound: bool,
+    proxy: Option<u16>,
     given: &BTreeMap<OsString, OsString>,
 ) -> Vec<(OsString, OsString)> {
     let mut env: BTreeMap<OsString, OsString> = std::env::vars_os()
@@ -65,11 +66,21 @@ pub(crate) fn environment(
         .collect();
     env.entry("PATH".into()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
     env.entry("LANG".into()).or_insert_with(|| "C.UTF-8".into());
+    if let Some(port) = proxy {
+        // What the host goes through is out of reach, and named hosts past the proxy as well.
+        env.retain(|name, _| !name.to_string_lossy().to_ascii_lowercase().ends_with("_proxy"));
+        for name in ["http_proxy", "https_proxy", "HTTPS_PROXY"] {
+            env.insert(name.into(), format!("http://127.0.0.1:{port}").into());
+        }
+        for name in ["all_proxy", "ALL_PROXY"] {
+            env.insert(name.into(), format!("socks5h://127.0.0.1:{port}").into());
+        }
+    }
     let mut set = |name: &str, value: OsString| env.insert(name.into(), value);
-    set("HOME", dir.home().into());
-    set("TMPDIR", dir.temporary().into());
-    set("XDG_RUNTIME_DIR", dir.runtime().into());
-    set("XDG_DOWNLOAD_DIR", dir.downloads().into());
+    set("HOME", dir.inside(&dir.home()).into());
+    set("TMPDIR", dir.inside(&dir.temporary()).into());
+    set("XDG_RUNTIME_DIR", dir.inside(&dir.runtime()).into());
+    set("XDG_DOWNLOAD_DIR", dir.inside(&dir.downloads()).into());
     set("XDG_SESSION_TYPE", "x11".into());
     set("SHELL", "/bin/sh".into());
     set("USER", "user".into());
@@ -79,11 +90,11 @@ pub(crate) fn environment(
     set("DBUS_SESSION_BUS_ADDRESS", "disabled:".into());
     set("NO_AT_BRIDGE", "1".into());
     if let Some(path) = xauthority {
-        set("XAUTHORITY", path.into());
+        set("XAUTHORITY", dir.inside(path).into());
     }
     if sound {
         let mut server = OsString::from("unix:");
-        server.push(dir.sound_socket());
+        server.push(dir.inside(&dir.sound_socket()));
         set("PULSE_SERVER", server);
     }
     env.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -91,15 +102,20 @@ pub(crate) fn environment(
 }
 
 /// The app's command line; prepares its profile. `None` when there is no app.
-pub(crate) fn app(app: &App, profile: Option<&Path>, dir: &SessionDir) -> Result<Option<CommandLine>, Error> {
+pub(crate) fn app(
+    app: &App,
+    profile: Option<&Path>,
+    dir: &SessionDir,
+    proxy: Option<u16>,
+) -> Result<Option<CommandLine>, Error> {
     let throwaway = dir.throwaway_profile();
     let profile = profile.unwrap_or(&throwaway);
     match app {
         App::None => Ok(None),
         App::Chromium { url, flags, only_given_flags } => {
-            chromium::command(url.as_deref(), flags, *only_given_flags, profile, dir).map(Some)
+            chromium::command(url.as_deref(), flags, *only_given_flags, profile, dir, proxy).map(Some)
         }
-        App::Firefox { url, flags } => firefox::command(url.as_deref(), flags, profile, dir).map(Some),
+        App::Firefox { url, flags } => firefox::command(url.as_deref(), flags, profile, dir, proxy).map(Some),
         App::Command(line) => {
             let Some((program, args)) = line.split_first() else {
                 return Err(Error::Invalid("the app's command line is empty: name a program".into()));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::CommandLine;
-use crate::{Error, session::SessionDir};
+use crate::{Error, session::SessionDir, user::run_as};
 
 /// Writes the configuration and returns the command line.
 pub(crate) fn command(dir: &SessionDir) -> Result<CommandLine, Error> {
@@ -22,18 +22,18 @@ pub(crate) fn command(dir: &SessionDir) -> Result<CommandLine, Error> {
          set-default-source microphone\n\
          load-module module-suspend-on-idle timeout=1\n\
          load-module module-native-protocol-unix auth-anonymous=1 socket={socket}\n",
-        fifo = dir.sound_fifo().display(),
-        socket = dir.sound_socket().display(),
+        fifo = dir.inside(&dir.sound_fifo()).display(),
+        socket = dir.inside(&dir.sound_socket()).display(),
     );
     let script = dir.publish("sound.pa", script.as_bytes())?;
     // A socket left by a killed server looks like a server that is not ready.
-    let _ = std::fs::remove_file(dir.sound_socket());
+    let _ = run_as(dir.user(), || std::fs::remove_file(dir.sound_socket()));
     let mut args: Vec<OsString> = "-n --daemonize=no --exit-idle-time=-1 --disallow-exit=yes --use-pid-file=no \
                                    --realtime=no --high-priority=no --log-target=stderr --log-level=warn -F"
         .split_ascii_whitespace()
         .map(OsString::from)
         .collect();
-    args.push(script.into());
+    args.push(dir.inside(&script).into());
     Ok(CommandLine { program, args })
 }
 

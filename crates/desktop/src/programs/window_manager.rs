@@ -12,6 +12,6 @@ const CONFIGURATION: &str = include_str!("openbox.xml");
 pub(crate) fn command(dir: &SessionDir) -> Result<CommandLine, Error> {
     let program = super::find(OsStr::new("openbox"), "openbox")?;
     let configuration = dir.publish("openbox.xml", CONFIGURATION.as_bytes())?;
-    let args: Vec<OsString> = vec!["--sm-disable".into(), "--config-file".into(), configuration.into()];
+    let args: Vec<OsString> = vec!["--sm-disable".into(), "--config-file".into(), dir.inside(&configuration).into()];
     Ok(CommandLine { program, args })
 }

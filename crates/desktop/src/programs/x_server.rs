@@ -23,11 +23,11 @@ pub(crate) fn command(number: u16, size: Size, dir: &SessionDir, xauthority: &Pa
         "-displayfd".into(),
         READY_FD.to_string().into(),
         "-auth".into(),
-        xauthority.into(),
+        dir.inside(xauthority).into(),
         "-geometry".into(),
         format!("{}x{}", size.width, size.height).into(),
         "-rfbunixpath".into(),
-        dir.rfb_socket().into(),
+        dir.inside(&dir.rfb_socket()).into(),
     ];
     // Port -1: RFB is on the Unix socket alone, where only we can connect; hence no password.
     let fixed = "-rfbunixmode 0600 -rfbport -1 -SecurityTypes None -AlwaysShared -depth 24 -nolisten tcp -noreset \

@@ -4,6 +4,7 @@
 //! A program that ends is started again after a wait. When the X server ends, what was on it starts anew as well.
 
 mod backoff;
+mod limits;
 mod program;
 mod start;
 
@@ -16,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use glasshouse_sandbox::Lease;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -25,6 +27,7 @@ use crate::{
     log::Log,
     programs::{self, CommandLine},
     session::SessionDir,
+    walls::Standing,
     x::Link,
 };
 use program::{Exit, Program};
@@ -57,8 +60,12 @@ impl Kind {
 
 /// What the supervisor is told.
 pub(crate) enum Msg {
-    /// From the keeper; `None` when it is gone.
+    /// From a keeper; `None` when it is gone.
     Keeper(Option<FromKeeper>),
+    /// Stop every program, or let all go on.
+    Sleep(bool, Option<oneshot::Sender<Result<(), Error>>>),
+    /// A limit was reached that ends the desktop.
+    Exhausted(String),
     /// The process with this id is ready.
     Ready(u32),
     /// A window manager has announced itself on the display.
@@ -85,9 +92,19 @@ pub(crate) struct Supervisor {
     given_environment: BTreeMap<OsString, OsString>,
     sound: bool,
     pub(crate) dir: SessionDir,
+    /// Outside of the walls, if there are any.
     keeper: Option<Keeper>,
+    /// Within the walls: starts the programs.
+    inside: Option<Keeper>,
+    walls: Option<Arc<Standing>>,
+    /// Ends the thread that watches over limits when dropped.
+    limits: Option<mpsc::Sender<()>>,
+    /// Since when the programs are frozen.
+    asleep: Option<Instant>,
+    /// Port of the way out, inside.
+    proxy: Option<u16>,
     /// Keeps the desktop's user ours even if the keeper is killed.
-    _user_lock: Option<OwnedFd>,
+    _lease: Option<Lease>,
     pub(crate) link: Option<Arc<Link>>,
     display: Option<start::OwnDisplay>,
     xauthority: Option<PathBuf>,
@@ -108,6 +125,10 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn sender(&self) -> mpsc::Sender<Msg> {
         self.tx.clone()
+    }
+
+    pub(crate) fn walls(&self) -> Option<Arc<Standing>> {
+        self.walls.clone()
     }
 
     pub(crate) fn board(&self) -> Board {
@@ -156,6 +177,10 @@ impl Supervisor {
     }
 
     fn next_timer(&self) -> Option<Instant> {
+        // Who is frozen cannot get ready.
+        if self.asleep.is_some() {
+            return None;
+        }
         self.programs.iter().filter_map(|program| program.due).min()
     }
 
@@ -199,13 +224,53 @@ impl Supervisor {
                 }
             }
             Msg::Run(line, answer) => self.run_command(line, answer),
+            Msg::Sleep(asleep, answer) => {
+                let done = self.sleep(asleep);
+                match (answer, done) {
+                    (Some(answer), done) => {
+                        // Nobody may be waiting any more.
+                        let _ = answer.send(done);
+                    }
+                    (None, Err(error)) => tracing::warn!(%error, asleep, "cannot change whether the desktop sleeps"),
+                    (None, Ok(())) => {}
+                }
+            }
+            Msg::Exhausted(why) => self.ended = Some(why),
             // Handled by the loops.
             Msg::Stop(_) => self.ended = Some("stopped while starting".into()),
         }
     }
 
+    /// Freezes the programs, or lets them go on.
+    fn sleep(&mut self, asleep: bool) -> Result<(), Error> {
+        let Some(walls) = &self.walls else {
+            return Err(Error::Invalid(
+                "only a desktop within walls can be frozen: start it with --isolation=walls".into(),
+            ));
+        };
+        if asleep == self.asleep.is_some() {
+            return Ok(());
+        }
+        if asleep {
+            walls.freeze()?;
+            self.asleep = Some(Instant::now());
+        } else {
+            walls.thaw()?;
+            let slept = self.asleep.take().map_or(Duration::ZERO, |since| since.elapsed());
+            for due in self.programs.iter_mut().filter_map(|program| program.due.as_mut()) {
+                *due += slept;
+            }
+        }
+        tracing::info!(asleep, "desktop");
+        (self.events)(Event::Asleep(asleep));
+        Ok(())
+    }
+
     /// Restarts what is due, and ends what did not get ready in time.
     fn tick(&mut self) {
+        if self.asleep.is_some() {
+            return;
+        }
         let now = Instant::now();
         let due: Vec<Kind> =
             self.programs.iter().filter(|p| p.due.is_some_and(|at| at <= now)).map(|p| p.kind).collect();
@@ -256,6 +321,12 @@ impl Supervisor {
         }
         program.due = None;
         let name = program.label.clone();
+        if kind == Kind::XServer
+            && let Err(error) = self.publish_display()
+        {
+            self.ended = Some(format!("cannot show the display outside of the walls: {error}"));
+            return;
+        }
         self.set_state(kind, ProgramState::Running, format!("{name} is ready"));
         if kind == Kind::XServer {
             if let Err(error) = self.dir.open_rfb_folder(false) {
@@ -373,7 +444,7 @@ impl Supervisor {
     }
 
     fn signal(&self, id: u32, signal: i32) {
-        if let Some(keeper) = &self.keeper {
+        if let Some(keeper) = self.starter() {
             // A keeper that does not listen is gone, which is noticed elsewhere.
             let _ = keeper.send(&ToKeeper::Signal { id, signal }, &[]);
         }
@@ -392,6 +463,11 @@ impl Supervisor {
         }
     }
 
+    /// The keeper that starts programs.
+    fn starter(&self) -> Option<&Keeper> {
+        self.inside.as_ref().or(self.keeper.as_ref())
+    }
+
     fn id(&mut self) -> u32 {
         self.next_id += 1;
         self.next_id
@@ -408,8 +484,14 @@ impl Supervisor {
     ) -> std::io::Result<()> {
         let output = log.open(&self.dir.log(name))?;
         let display = self.link.as_ref().map_or("", |link| link.display());
-        let env =
-            programs::environment(&self.dir, display, self.xauthority.as_deref(), self.sound, &self.given_environment);
+        let env = programs::environment(
+            &self.dir,
+            display,
+            self.xauthority.as_deref(),
+            self.sound,
+            self.proxy,
+            &self.given_environment,
+        );
         let mut fds = vec![output.as_fd(), output.as_fd()];
         let mut numbers = vec![1, 2];
         if let Some((fd, number)) = &extra {
@@ -421,18 +503,19 @@ impl Supervisor {
             program: line.program,
             args: line.args,
             env,
-            cwd: self.dir.home(),
-            user: self.dir.user(),
+            cwd: self.dir.inside(&self.dir.home()),
+            // Within walls, the keeper is that user already.
+            user: if self.dir.is_enclosed() { None } else { self.dir.user() },
             fds: numbers,
         };
-        let Some(keeper) = &self.keeper else { return Err(std::io::Error::other("the keeper is gone")) };
+        let Some(keeper) = self.starter() else { return Err(std::io::Error::other("the keeper is gone")) };
         keeper.send(&ToKeeper::Spawn(spawn), &fds)
     }
 
     /// Lets a browser write a profile that is kept.
     fn close_app(&mut self) {
         let Some(id) = self.program(Kind::App).and_then(|app| app.id) else { return };
-        if self.profile.is_none() {
+        if self.profile.is_none() || self.sleep_is_over().is_err() {
             return;
         }
         self.signal(id, libc::SIGTERM);
@@ -446,7 +529,14 @@ impl Supervisor {
         }
     }
 
+    /// Wakes programs that are to end by themselves.
+    fn sleep_is_over(&mut self) -> Result<(), Error> {
+        if self.asleep.is_some() { self.sleep(false) } else { Ok(()) }
+    }
+
     fn keeper_gone(&mut self) {
+        let reached = self.walls.as_ref().and_then(|walls| walls.usage()?.reached());
+        self.end_walls();
         if let Some(user) = self.dir.user() {
             // Their parent's death killed its children, but not theirs.
             for pid in crate::user::processes(user) {
@@ -459,7 +549,19 @@ impl Supervisor {
             crate::keeper::remove_display(display.number);
         }
         let _ = std::fs::remove_dir_all(self.dir.root());
-        self.ended = Some("the keeper process ended: all programs are gone".into());
+        let why = reached.unwrap_or_else(|| "the keeper process ended".into());
+        self.ended = Some(format!("{why}: all programs are gone"));
+    }
+
+    /// Ends what is within walls, frozen or not, and clears away what it leaves.
+    fn end_walls(&mut self) {
+        self.limits = None;
+        if let Some(walls) = &self.walls {
+            walls.end();
+        }
+        if let Some(keeper) = self.inside.take() {
+            keeper.wait();
+        }
     }
 
     /// Ends everything and waits for it.
@@ -467,6 +569,7 @@ impl Supervisor {
         if let Some(link) = &self.link {
             link.close();
         }
+        self.end_walls();
         if let Some(keeper) = self.keeper.take() {
             keeper.wait();
         }

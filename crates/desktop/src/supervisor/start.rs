@@ -4,19 +4,25 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     io::{BufRead as _, Read as _},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileTypeExt as _,
+    },
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Instant,
 };
 
-use super::{Board, Kind, Msg, READY_WITHIN, Sink, Supervisor, program::Program};
+use glasshouse_sandbox::Lease;
+
+use super::{Board, Kind, Msg, READY_WITHIN, Sink, Supervisor, limits::Watch, program::Program};
 use crate::{
-    App, Config, Display, Error, ProgramState, Size,
-    keeper::{Keeper, ToKeeper},
+    App, Config, Display, Error, PROXY_PORT, ProgramState, Size, Walls,
+    keeper::{Keeper, ToKeeper, pair},
     programs::{self, CommandLine, sound, window_manager, x_server},
     session::SessionDir,
     user::User,
+    walls::Standing,
     x::Link,
 };
 
@@ -32,8 +38,15 @@ const MAX_NUMBERS: usize = 50;
 impl Supervisor {
     /// Makes the session's directory and starts its keeper; nothing runs on the desktop yet.
     pub(crate) fn new(config: &Config, events: Sink) -> Result<Self, Error> {
-        let (user, lock) = User::claim()?.unzip();
-        let dir = SessionDir::create(user)?;
+        let walls = config.walls.as_ref().filter(|_| matches!(config.display, Display::Own(_)));
+        let state = glasshouse_sandbox::default_state_dir();
+        if walls.is_some() {
+            for name in glasshouse_sandbox::sweep(&state)? {
+                tracing::info!(name, "cleared away what a session has left");
+            }
+        }
+        let lease = Lease::claim(&state)?;
+        let mut dir = SessionDir::create(User::of(&lease))?;
         let (tx, rx) = mpsc::channel();
         let to_us = tx.clone();
         let keeper = Keeper::start(&config.keeper, move |message| {
@@ -42,9 +55,18 @@ impl Supervisor {
         .inspect_err(|_| {
             let _ = std::fs::remove_dir_all(dir.root());
         })?;
-        let locks: Vec<_> = lock.iter().map(AsFd::as_fd).collect();
+        let locks: Vec<_> = lease.lock().into_iter().collect();
         keeper.send(&ToKeeper::Remove(dir.root().to_path_buf()), &[])?;
         keeper.send(&ToKeeper::Hold, &locks)?;
+        if walls.is_some() {
+            x_server::make_socket_folder()?;
+            keeper.send(&ToKeeper::Remove(dir.display_sockets()), &[])?;
+            keeper.send(&ToKeeper::Clear(state, dir.name().to_owned()), &[])?;
+            dir.enclose()?;
+        }
+        if config.sound {
+            dir.make_sound_fifo()?;
+        }
         let mut supervisor = Self {
             app: config.app.clone(),
             on_exit: config.on_exit,
@@ -53,7 +75,12 @@ impl Supervisor {
             sound: config.sound,
             dir,
             keeper: Some(keeper),
-            _user_lock: lock,
+            inside: None,
+            walls: None,
+            limits: None,
+            asleep: None,
+            proxy: walls.filter(|walls| !walls.host_network).map(|_| PROXY_PORT),
+            _lease: None,
             link: None,
             display: None,
             xauthority: None,
@@ -72,8 +99,49 @@ impl Supervisor {
             supervisor.take_profile(&profile)?;
         }
         // What is missing is said before anything is started.
-        programs::app(&config.app, None, &supervisor.dir)?;
+        programs::app(&config.app, None, &supervisor.dir, supervisor.proxy)?;
+        match walls {
+            Some(walls) => supervisor.build_walls(config, walls, lease)?,
+            None => supervisor._lease = Some(lease),
+        }
         Ok(supervisor)
+    }
+
+    /// Puts everything that is started from now on within walls.
+    fn build_walls(&mut self, config: &Config, walls: &Walls, lease: Lease) -> Result<(), Error> {
+        let (ours, theirs) = pair()?;
+        let standing = Arc::new(Standing::build(config, walls, &self.dir, lease, theirs)?);
+        self.walls = Some(Arc::clone(&standing));
+        let to_us = self.tx.clone();
+        let sink = move |message| {
+            let _ = to_us.send(Msg::Keeper(message));
+        };
+        self.inside = Some(Keeper::attach(ours, sink, || {})?);
+        let (stop, stopped) = mpsc::channel();
+        self.limits = Some(stop);
+        let mut places = vec![self.dir.root().to_path_buf()];
+        places.extend(self.profile.clone());
+        let watch = Watch::new(standing, places, walls.disk, self.tx.clone(), Arc::clone(&self.events));
+        std::thread::Builder::new().name("limits".into()).spawn(move || watch.run(&stopped))?;
+        Ok(())
+    }
+
+    /// Shows the display's socket, which is within walls, to the host as well: a second name of the same socket, which no
+    /// program inside can exchange for something else.
+    pub(super) fn publish_display(&self) -> std::io::Result<()> {
+        let (Some(display), true) = (&self.display, self.dir.is_enclosed()) else { return Ok(()) };
+        let name = format!("X{}", display.number);
+        let sockets = self.dir.display_sockets();
+        let public = sockets.with_file_name(&name);
+        // From before the server was started again.
+        let _ = std::fs::remove_file(&public);
+        // Without following links.
+        std::fs::hard_link(sockets.join(&name), &public)?;
+        if std::fs::symlink_metadata(&public)?.file_type().is_socket() {
+            return Ok(());
+        }
+        let _ = std::fs::remove_file(&public);
+        Err(std::io::Error::other("it is no socket"))
     }
 
     fn take_profile(&mut self, profile: &Path) -> Result<(), Error> {
@@ -90,6 +158,7 @@ impl Supervisor {
             keeper.send(&ToKeeper::Hold, &[folder.as_fd()])?;
         }
         crate::user::run_as(self.dir.user(), || std::fs::read_dir(&profile).map(drop)).map_err(in_profile)?;
+        self.dir.enclose_profile(&profile);
         self.profile = Some(profile);
         Ok(())
     }
@@ -159,7 +228,6 @@ impl Supervisor {
             self.spawn(Kind::WindowManager)?;
         }
         if config.sound {
-            self.dir.make_sound_fifo()?;
             self.programs.push(Program::new(Kind::Sound, "sound server".into()));
             self.spawn(Kind::Sound)?;
         }
@@ -237,7 +305,9 @@ impl Supervisor {
             }
             Kind::WindowManager => Some((window_manager::command(&self.dir)?, None)),
             Kind::Sound => Some((sound::command(&self.dir)?, None)),
-            Kind::App => programs::app(&self.app, self.profile.as_deref(), &self.dir)?.map(|line| (line, None)),
+            Kind::App => {
+                programs::app(&self.app, self.profile.as_deref(), &self.dir, self.proxy)?.map(|line| (line, None))
+            }
         })
     }
 

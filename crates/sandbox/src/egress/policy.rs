@@ -1,6 +1,11 @@
 //! What a session may reach.
 
-use std::{collections::BTreeMap, net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+    time::Duration,
+};
 
 use super::{
     address::{self, Cidr, Host},
@@ -19,7 +24,8 @@ pub struct Policy {
     pub allow: Vec<Rule>,
     /// Never this; stronger than `allow`.
     pub deny: Vec<Rule>,
-    /// Ports of [`EXPOSED_HOST`], and the port of the host's loopback that each leads to.
+    /// Ports of [`EXPOSED_HOST`], and the port of the host's loopback that each leads to. `localhost`, `127.0.0.1` and
+    /// `[::1]` lead there too, so that addresses of the host can be used as they are.
     pub exposed: BTreeMap<u16, u16>,
     /// The proxy that all but exposed ports goes through.
     pub upstream: Option<Upstream>,
@@ -141,6 +147,11 @@ impl Policy {
         if self.block_all {
             return Err("this session has no network".into());
         }
+        if is_loopback(host)
+            && let Some(to) = self.exposed.get(&port)
+        {
+            return Ok(Route::Exposed(*to));
+        }
         if let Host::Name(name) = host {
             if name == EXPOSED_HOST {
                 return self
@@ -185,6 +196,14 @@ impl Policy {
             return Err(format!("{host} leads to {address}, which is the host itself"));
         }
         Ok(())
+    }
+}
+
+/// Whether a host is loopback as people write it; other addresses of loopback have no such meaning.
+fn is_loopback(host: &Host) -> bool {
+    match host {
+        Host::Name(name) => name == "localhost",
+        Host::Address(address) => *address == Ipv4Addr::LOCALHOST || *address == Ipv6Addr::LOCALHOST,
     }
 }
 
@@ -241,7 +260,14 @@ mod tests {
         let mut policy = Policy { exposed: BTreeMap::from([(3000, 4000)]), ..Policy::default() };
         assert_eq!(policy.route(&host("host.glasshouse"), 3000), Ok(Route::Exposed(4000)));
         assert!(policy.route(&host("host.glasshouse"), 3001).is_err());
-        assert!(policy.route(&host("localhost"), 3000).is_err());
+        for loopback in ["localhost", "127.0.0.1", "[::1]"] {
+            assert_eq!(policy.route(&host(loopback), 3000), Ok(Route::Exposed(4000)), "{loopback}");
+        }
+        for other in ["localhost", "x.localhost"] {
+            assert!(policy.route(&host(other), 3001).is_err(), "{other}");
+        }
+        // By its address, loopback is judged as an address.
+        assert!(policy.check(&host("127.0.0.1"), Ipv4Addr::LOCALHOST.into(), 3001).is_err());
         policy.block_all = true;
         assert!(policy.route(&host("host.glasshouse"), 3000).is_err());
     }
