@@ -29,7 +29,7 @@ async fn strangers_reach_nothing() {
     let good = format!("Bearer {FULL}");
     let paths =
         ["/json/version", "/json", "/json/new?about:blank", "/cdp", "/cdp/tokens", "/devtools/page/A", "/json/x"];
-    let cases: &[Case] = &[
+    let cases: &[Case<'_>] = &[
         ("", &[], 401),
         ("token=", &[], 401),
         ("token=wrong", &[], 401),
