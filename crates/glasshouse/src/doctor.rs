@@ -1,12 +1,8 @@
 //! `glasshouse doctor`: what is missing on this machine and how to get it.
 
-use std::{
-    env, fs,
-    io::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{env, io::Write, path::PathBuf, process::ExitCode};
 
+use glasshouse_sandbox::probe::{Fact, State, probe};
 use serde::Serialize;
 
 use crate::cli::DoctorOptions;
@@ -77,7 +73,7 @@ fn examine() -> Vec<Finding> {
             }
         })
         .collect();
-    findings.push(user_namespaces());
+    findings.extend(probe().into_iter().map(isolation));
     findings.push(shared_memory());
     findings
 }
@@ -89,26 +85,15 @@ fn find(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// Chromium's own sandbox needs them when its programs run as an ordinary user.
-fn user_namespaces() -> Finding {
-    let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let (mut ok, mut found, mut remedy) = (true, "allowed".to_owned(), String::new());
-    if read("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
-        (ok, found) = (false, "switched off by kernel.unprivileged_userns_clone".into());
-        remedy = "sysctl kernel.unprivileged_userns_clone=1".into();
-    } else if read("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
-        (ok, found) = (false, "switched off by user.max_user_namespaces".into());
-        remedy = "sysctl user.max_user_namespaces=10000".into();
-    } else if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
-        (ok, found) = (false, "restricted by AppArmor".into());
-        remedy =
-            "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give glasshouse an AppArmor profile with userns"
-                .into();
-    } else if !Path::new("/proc/self/ns/user").exists() {
-        (ok, found) = (false, "not in this kernel".into());
-        remedy = "use a kernel with CONFIG_USER_NS".into();
+/// What the walls need of this machine, and Chromium's own sandbox within them.
+fn isolation(fact: Fact) -> Finding {
+    Finding {
+        check: format!("{} (isolation)", fact.name),
+        ok: fact.state == State::Good,
+        required: fact.state == State::Missing,
+        found: fact.found,
+        remedy: fact.remedy.into(),
     }
-    Finding { check: "user namespaces (Chromium's sandbox)".into(), ok, required: true, found, remedy }
 }
 
 fn shared_memory() -> Finding {
@@ -119,7 +104,7 @@ fn shared_memory() -> Finding {
         Err(error) => (false, error.to_string()),
     };
     Finding {
-        check: "/dev/shm (browser tabs share memory there)".into(),
+        check: "/dev/shm (for --isolation=none: browser tabs share memory there)".into(),
         ok,
         required: false,
         found,

@@ -132,6 +132,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
     };
     announce(&options, listen, &server, &desktop, generated.as_ref())?;
 
+    let sleeper = tokio::spawn(sleep_by_signal(desktop.clone()));
     let mut over = end.clone();
     let page = address(&options, listen);
     let stopping = server.clone();
@@ -148,6 +149,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
         });
     serving.await?;
 
+    sleeper.abort();
     engine.stop();
     video.stop();
     drop((video, audio, server, room, way_out));
@@ -330,6 +332,17 @@ async fn announce_again(page: &str, server: &Server) {
         let mut out = std::io::stdout().lock();
         // Nobody may be reading any more; the session goes on.
         let _ = writeln!(out, "  Open {page}#token={}", server.one_time_admin_token()).and_then(|()| out.flush());
+    }
+}
+
+/// Freezes the desktop, or lets it go on, at every SIGUSR2.
+async fn sleep_by_signal(desktop: Arc<Desktop>) {
+    let Ok(mut asked) = signal(SignalKind::user_defined2()) else { return };
+    while asked.recv().await.is_some() {
+        let done = if desktop.is_asleep() { desktop.thaw().await } else { desktop.freeze().await };
+        if let Err(error) = done {
+            tracing::warn!(%error, "SIGUSR2");
+        }
     }
 }
 

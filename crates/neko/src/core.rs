@@ -321,6 +321,7 @@ impl Inner {
                 },
                 "programs": programs,
                 "has_audio": self.desk.has_sound(),
+                "asleep": self.desk.is_asleep(),
             });
             state.send(to, wire::frame("glasshouse/init", &init));
         }

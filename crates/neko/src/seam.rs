@@ -31,6 +31,10 @@ pub trait Desk: Send + Sync + 'static {
     fn set_keyboard_modifiers(&self, modifiers: KeyboardModifiers) -> Pending<'_, Result<(), DesktopError>>;
     fn programs(&self) -> Vec<(&'static str, ProgramState, String)>;
     fn has_sound(&self) -> bool;
+    fn freeze(&self) -> Pending<'_, Result<(), DesktopError>>;
+    fn thaw(&self) -> Pending<'_, Result<(), DesktopError>>;
+    fn wake(&self);
+    fn is_asleep(&self) -> bool;
 }
 
 impl Desk for Desktop {
@@ -81,6 +85,18 @@ impl Desk for Desktop {
     }
     fn has_sound(&self) -> bool {
         self.sound_fifo().is_some()
+    }
+    fn freeze(&self) -> Pending<'_, Result<(), DesktopError>> {
+        Box::pin(Self::freeze(self))
+    }
+    fn thaw(&self) -> Pending<'_, Result<(), DesktopError>> {
+        Box::pin(Self::thaw(self))
+    }
+    fn wake(&self) {
+        Self::wake(self);
+    }
+    fn is_asleep(&self) -> bool {
+        Self::is_asleep(self)
     }
 }
 

@@ -190,6 +190,8 @@ impl Server {
             Some(id)
         });
         let id = id.ok_or("session cannot watch")?;
+        // There is no picture for somebody new while it is frozen.
+        self.inner.desk.wake();
         let options = ConnectOptions { request_addr: Some(peer.local.ip()), video: choice, audio_disabled };
         let offer = self.inner.media.connect(id, options).await;
         self.inner.with(|state, now| {

@@ -41,6 +41,13 @@ impl Lease {
         if !geteuid().is_root() {
             return Ok(Self { id: geteuid().as_raw(), lock: None });
         }
+        if !crate::probe::has_user_ids() {
+            return Err(Error::Walls {
+                step: "take a user id for the session".into(),
+                reason: "this root has none".into(),
+                remedy: crate::probe::NO_USER_IDS,
+            });
+        }
         let locks = state.join("uids");
         let make = || -> io::Result<()> { fs::DirBuilder::new().recursive(true).mode(0o700).create(&locks) };
         make().map_err(Error::io(format!("cannot make {}", locks.display())))?;

@@ -172,18 +172,26 @@ fn user_ids() -> Fact {
     if !geteuid().is_root() {
         return fact(NAME, State::Good, "sessions run as this user, apart from each other by their namespaces", "");
     }
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let numbers =
-        |line: &str| -> Vec<u64> { line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect() };
-    let there = map.lines().any(|line| {
-        matches!(numbers(line)[..], [first, _, count] if first <= crate::lease::IDS.0.into()
-            && first + count >= u64::from(crate::lease::IDS.0) + u64::from(crate::lease::IDS.1))
-    });
-    if there {
+    if has_user_ids() {
         fact(NAME, State::Good, "each session gets one of its own", "")
     } else {
         fact(NAME, State::Missing, "this root has no ids for sessions", MAPS)
     }
+}
+
+/// What to do where [`has_user_ids`] is not so, as part of an error.
+pub(crate) const NO_USER_IDS: &str =
+    "; run glasshouse as an ordinary user, or as a root that has user ids from 100000: see 'glasshouse doctor'";
+
+/// Whether the ids that sessions take as root exist in our user namespace.
+pub(crate) fn has_user_ids() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let numbers =
+        |line: &str| -> Vec<u64> { line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect() };
+    map.lines().any(|line| {
+        matches!(numbers(line)[..], [first, _, count] if first <= crate::lease::IDS.0.into()
+            && first + count >= u64::from(crate::lease::IDS.0) + u64::from(crate::lease::IDS.1))
+    })
 }
 
 /// A new /proc can be mounted only where the one outside is whole.

@@ -99,6 +99,7 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
           const { event, message: text } = message.payload;
           show({ key: `error:${event}`, text: `${text.charAt(0).toUpperCase()}${text.slice(1)}.` });
         }
+        if (message.event === 'glasshouse/limit') show({ key: `limit:${message.payload.name}`, text: `${message.payload.detail.charAt(0).toUpperCase()}${message.payload.detail.slice(1)}.` });
         if (message.event === 'chat/message' && message.payload.id !== connection.room.selfId && panelNow.current !== 'chat') {
           setUnread((count) => count + 1);
           show({ text: `${name(message.payload.id)}: ${message.payload.content.text.slice(0, 120)}`, action: { label: 'Reply', run: () => setPanel('chat') } });
@@ -138,7 +139,12 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
       <h1 className="visually-hidden">Glasshouse session</h1>
       <GlasshouseViewer connection={connection} options={{ scaling: preferences.scaling, volume: preferences.volume }} onViewer={adopt} className="stage" />
       <StatusOverlay connection={connection} status={status} />
-      {troubled.length > 0 && (
+      {room.asleep && live && (
+        <div className="banner" role="status">
+          <span>The session is asleep. Click or type to wake it.</span>
+        </div>
+      )}
+      {!room.asleep && troubled.length > 0 && (
         <div className="banner" role="status">
           {troubled.map(({ name, state, detail }) => (
             <span key={name}>

@@ -84,6 +84,7 @@ export interface GlasshouseInit {
   screen: { min: { width: number; height: number }; max: { width: number; height: number } };
   programs: Program[];
   has_audio: boolean;
+  asleep?: boolean;
 }
 
 export interface Pointer {
@@ -155,6 +156,8 @@ export interface ServerEvents {
   'chat/message': ChatMessage;
   'glasshouse/init': GlasshouseInit;
   'glasshouse/program': Program;
+  'glasshouse/asleep': { asleep: boolean };
+  'glasshouse/limit': { name: string; detail: string };
   'glasshouse/cursors': Pointer[];
   'glasshouse/clipboard': { text: boolean; html: boolean; image: boolean };
   'glasshouse/stats': ServerStats;

@@ -15,6 +15,8 @@ export interface Room {
   readonly video: PeerVideo | null;
   readonly glasshouse: GlasshouseInit | null;
   readonly programs: readonly Program[];
+  /** The desktop is frozen until somebody uses it. */
+  readonly asleep: boolean;
   readonly chat: readonly ChatMessage[];
   readonly chatEnabled: boolean;
 }
@@ -30,6 +32,7 @@ export const emptyRoom: Room = {
   video: null,
   glasshouse: null,
   programs: [],
+  asleep: false,
   chat: [],
   chatEnabled: false,
 };
@@ -90,11 +93,13 @@ export function reduce(room: Room, message: ServerMessage): Room {
     case 'signal/video':
       return { ...room, video: message.payload };
     case 'glasshouse/init':
-      return { ...room, glasshouse: message.payload, programs: message.payload.programs ?? [] };
+      return { ...room, glasshouse: message.payload, programs: message.payload.programs ?? [], asleep: message.payload.asleep ?? false };
     case 'glasshouse/program': {
       const others = room.programs.filter((program) => program.name !== message.payload.name);
       return { ...room, programs: [...others, message.payload] };
     }
+    case 'glasshouse/asleep':
+      return { ...room, asleep: message.payload.asleep };
     case 'chat/init':
       return { ...room, chatEnabled: message.payload.enabled };
     case 'chat/message':

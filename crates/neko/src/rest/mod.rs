@@ -14,6 +14,7 @@ mod plugins;
 mod screen;
 mod sessions;
 mod settings;
+mod sleep;
 mod upload;
 
 use axum::{
@@ -113,6 +114,8 @@ fn api(server: &Server) -> Router<Server> {
         }))
         .route("/api/openinapp/openlink", post(plugins::open_link))
         .route("/api/glasshouse/links", post(links::create))
+        .route("/api/glasshouse/freeze", post(sleep::freeze))
+        .route("/api/glasshouse/thaw", post(sleep::thaw))
         .route("/api/{*rest}", any(not_found))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }

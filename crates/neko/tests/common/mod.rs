@@ -48,6 +48,7 @@ pub struct FakeDesk {
     pub modifiers: Mutex<KeyboardModifiers>,
     pub shots: Mutex<Vec<u8>>,
     pub fails: Mutex<bool>,
+    pub asleep: std::sync::atomic::AtomicBool,
 }
 
 fn ready<T: Send + 'static>(value: T) -> Pending<'static, T> {
@@ -119,6 +120,21 @@ impl Desk for FakeDesk {
     }
     fn has_sound(&self) -> bool {
         true
+    }
+    fn freeze(&self) -> Pending<'_, Result<(), DesktopError>> {
+        let done = self.outcome(());
+        self.asleep.store(done.is_ok(), std::sync::atomic::Ordering::Release);
+        ready(done)
+    }
+    fn thaw(&self) -> Pending<'_, Result<(), DesktopError>> {
+        self.wake();
+        ready(self.outcome(()))
+    }
+    fn wake(&self) {
+        self.asleep.store(false, std::sync::atomic::Ordering::Release);
+    }
+    fn is_asleep(&self) -> bool {
+        self.asleep.load(std::sync::atomic::Ordering::Acquire)
     }
 }
 

@@ -243,8 +243,10 @@ fn start(
     }
     // Without a cgroup each process is limited for itself; that is weaker, but stops a single one.
     let data = cgroup.missing().contains(&"memory").then_some(limits.memory);
+    // With one, that is to refuse first, because it counts what it refuses.
+    let processes = u64::from(limits.pids) * if cgroup.missing().contains(&"pids") { 1 } else { 2 };
     let rlimits =
-        Rlimits { processes: limits.pids.into(), open_files: limits.open_files, file_size: limits.file_size, data };
+        Rlimits { processes, open_files: limits.open_files, file_size: limits.file_size, data };
     Ok(Start {
         program,
         fds: fds.iter().map(|(_, number)| *number).collect(),
