@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::request::Parts, routing::any};
+use axum::{Router, extract::Request, http::request::Parts, response::Response, routing::any};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{Access, Upstream, routes};
@@ -36,6 +36,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How long a client waits for a browser that does not answer.
     pub patience: Duration,
+    /// Called before something of a client's goes to the browser, which may have to be woken for it. Must not block.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
     /// Folder for files, which is laid on the policy of each token that is made by request.
     pub folder: Option<PathBuf>,
 }
@@ -53,6 +55,7 @@ impl Config {
             is_forwarded: |_| false,
             max_connections: 100,
             patience: Duration::from_secs(10),
+            wake: Arc::new(|| {}),
             folder: None,
         }
     }
@@ -95,6 +98,19 @@ impl Gate {
         ["/json", "/json/{*rest}", "/devtools/{*rest}", "/cdp", "/cdp/", "/cdp/{*rest}"]
             .into_iter()
             .fold(Router::new(), |router, path| router.route(path, answer.clone()))
+    }
+
+    /// Whether a path is the gate's.
+    #[must_use]
+    pub fn has(path: &str) -> bool {
+        ["/json", "/devtools", "/cdp"]
+            .iter()
+            .any(|start| path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    }
+
+    /// Answers a request for a path that the gate [has](Self::has), without a router.
+    pub async fn answer(&self, request: Request) -> Response {
+        routes::answer(self.clone(), request).await
     }
 
     /// WebSockets that are open.

@@ -122,12 +122,17 @@ impl Policy {
             return Finding::Refuse("it is no JSON".into());
         };
         match message["method"].as_str() {
-            Some("Target.setAutoAttach") => match message["params"]["waitForDebuggerOnStart"] {
-                Value::Bool(true) => Finding::Refuse(
-                    "with waitForDebuggerOnStart it stops pages, and this token is read-only; leave that out".into(),
-                ),
-                _ => Finding::Pass,
-            },
+            // Clients ask for new pages to wait for them. Who only looks must not hold up a page, and need not miss it.
+            Some("Target.setAutoAttach") => {
+                let wait = message.get_mut("params").and_then(|params| params.get_mut("waitForDebuggerOnStart"));
+                match wait {
+                    Some(wait) if *wait != Value::Bool(false) => {
+                        *wait = Value::Bool(false);
+                        Finding::Replace(message.to_string().into_bytes())
+                    }
+                    _ => Finding::Pass,
+                }
+            }
             Some("DOM.setFileInputFiles") => self.inspect_files(&message["params"]["files"]),
             Some("Browser.setDownloadBehavior" | "Page.setDownloadBehavior") => {
                 let path = message.get_mut("params").and_then(|params| params.get_mut("downloadPath"));
@@ -215,7 +220,7 @@ const READING: [(&str, &str); 17] = [
     ("Runtime", "disable enable runIfWaitingForDebugger"),
     ("Schema", "getDomains"),
     ("SystemInfo", "getInfo"),
-    ("Target", "attachToTarget detachFromTarget getTargetInfo getTargets setDiscoverTargets"),
+    ("Target", "attachToTarget detachFromTarget getBrowserContexts getTargetInfo getTargets setDiscoverTargets"),
 ];
 
 fn is_reading(method: &str) -> bool {
@@ -276,7 +281,12 @@ mod tests {
             policy.inspect(message.to_string().as_bytes())
         };
         assert_eq!(attach(false), Finding::Pass);
-        assert!(matches!(attach(true), Finding::Refuse(_)));
+        let Finding::Replace(message) = attach(true) else { panic!("not replaced") };
+        let message: Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(
+            message,
+            json!({ "id": 1, "method": "Target.setAutoAttach", "params": { "waitForDebuggerOnStart": false } })
+        );
     }
 
     #[test]

@@ -56,14 +56,16 @@ enum Order {
     Close(u16, String),
 }
 
-/// Copies both ways until one side ends. `early` is what came from the browser with its handshake. `end` is called twice;
-/// each future ends, with a close code and a reason, when the connection has to.
+/// Copies both ways until one side ends. `early` is what came from the browser with its handshake. `wake` is called
+/// whenever the client has sent something. `end` is called twice; each future ends, with a close code and a reason, when
+/// the connection has to.
 pub(crate) async fn relay<F: Future<Output = (u16, &'static str)>>(
     client: impl Stream,
     browser: Box<dyn Stream>,
     early: &[u8],
     policy: Arc<Policy>,
     silence: Silence,
+    wake: impl Fn(),
     end: impl Fn() -> F,
 ) {
     let (mut from_client, mut to_client) = tokio::io::split(client);
@@ -72,7 +74,7 @@ pub(crate) async fn relay<F: Future<Output = (u16, &'static str)>>(
     let is_leaving = AtomicBool::new(false);
     let filter = (!policy.is_everything()).then(|| Filter::new(policy));
     let told = {
-        let up = up(&mut from_client, to_browser, filter, orders, &is_leaving);
+        let up = up(&mut from_client, to_browser, filter, orders, (&is_leaving, wake));
         let down = down(from_browser, &mut to_client, early, ordered, (&is_leaving, silence), end());
         let patience = async {
             end().await;
@@ -101,7 +103,7 @@ async fn up<C: AsyncRead>(
     mut browser: impl AsyncWrite + Unpin,
     mut filter: Option<Filter>,
     orders: mpsc::Sender<Order>,
-    is_leaving: &AtomicBool,
+    (is_leaving, wake): (&AtomicBool, impl Fn()),
 ) {
     let mut buffer = vec![0; BUFFER].into_boxed_slice();
     let (mut out, mut replies) = (Vec::new(), Vec::new());
@@ -115,6 +117,7 @@ async fn up<C: AsyncRead>(
         if is_over {
             continue;
         }
+        wake();
         let bytes = &buffer[..read];
         if !tracker.is_closed() {
             tracker.follow(bytes);

@@ -14,7 +14,6 @@ use axum::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use crate::{
     Gate, Grant,
@@ -25,7 +24,6 @@ use crate::{
     policy::Verdict,
     problem::Problem,
     relay::{self, Silence},
-    upstream::Preceded,
 };
 
 /// Longest answer of the browser that is rewritten, in bytes.
@@ -34,8 +32,6 @@ const MAX_JSON: usize = 8 * 1024 * 1024;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client may take to go on after its handshake.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
-/// When a silent client's system is asked whether it is still there, how often, and how many times.
-const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -285,17 +281,8 @@ async fn socket(
                 reason = grant.ended() => (1008, reason),
             }
         };
-        match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-            Ok(parts) => {
-                let client = parts.io.into_inner();
-                keep_alive(&client);
-                let client = Preceded::new(parts.read_buf, client);
-                relay::relay(client, stream, &rest, grant.policy.clone(), silence, end).await;
-            }
-            Err(upgraded) => {
-                relay::relay(TokioIo::new(upgraded), stream, &rest, grant.policy.clone(), silence, end).await;
-            }
-        }
+        let wake = || (gate.config.wake)();
+        relay::relay(TokioIo::new(upgraded), stream, &rest, grant.policy.clone(), silence, wake, end).await;
     });
     Ok(response)
 }
@@ -319,15 +306,6 @@ async fn no_target(answer: Answer) -> Problem {
         return Problem::new(StatusCode::NOT_FOUND, text);
     }
     Problem::new(StatusCode::BAD_GATEWAY, format!("the browser refused the WebSocket with status {status}"))
-}
-
-/// Lets the system find out that a silent client is gone. A program that is stopped in a debugger is not.
-fn keep_alive(client: &TcpStream) {
-    let (idle, interval, retries) = KEEP_ALIVE;
-    let settings = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
-    // A failure costs only that a lost client is noticed later.
-    let _ = socket2::SockRef::from(client).set_tcp_keepalive(&settings);
-    let _ = client.set_nodelay(true);
 }
 
 #[cfg(test)]

@@ -6,13 +6,11 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use bytes::{Buf as _, Bytes};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
 };
 
@@ -91,43 +89,5 @@ impl Upstream {
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Upstream")
-    }
-}
-
-/// A stream of which the first bytes have been read already.
-pub(crate) struct Preceded<S> {
-    first: Bytes,
-    rest: S,
-}
-
-impl<S> Preceded<S> {
-    pub(crate) fn new(first: Bytes, rest: S) -> Self {
-        Self { first, rest }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Preceded<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.rest).poll_read(cx, into);
-        }
-        let take = self.first.len().min(into.remaining());
-        into.put_slice(&self.first[..take]);
-        self.first.advance(take);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Preceded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.rest).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.rest).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.rest).poll_shutdown(cx)
     }
 }

@@ -64,6 +64,9 @@ pub enum OnExit {
 /// Where a browser finds its way out, on the loopback of its own network.
 pub const PROXY_PORT: u16 = 3128;
 
+/// Where Chromium's DevTools listen, on the loopback of the desktop's own network.
+pub(crate) const DEVTOOLS_PORT: u16 = 9222;
+
 /// What the programs of a desktop are kept within.
 #[derive(Debug, Clone)]
 pub struct Walls {

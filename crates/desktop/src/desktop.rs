@@ -1,9 +1,14 @@
 //! The desktop as its users see it.
 
 use std::{
+    net::TcpStream,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -12,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Config, Cursor, Display, Error, Input, KeyboardMap, KeyboardModifiers, MAX_SIZE, MIN_SIZE, ProgramState, Size,
+    keeper,
     programs::{self, CommandLine},
     supervisor::{Board, Msg, Sink, Supervisor},
     walls::Standing,
@@ -58,6 +64,7 @@ pub struct Desktop {
     supervisor: mpsc::Sender<Msg>,
     board: Board,
     walls: Option<Arc<Standing>>,
+    devtools: Arc<AtomicU16>,
     /// Threads with connections to the display: pointer and screen, input, clipboard.
     watch: Option<Worker>,
     injector: Option<Worker>,
@@ -66,6 +73,7 @@ pub struct Desktop {
     sound_fifo: Option<PathBuf>,
     rfb_socket: Option<PathBuf>,
     downloads: PathBuf,
+    downloads_inside: PathBuf,
 }
 
 impl std::fmt::Debug for Desktop {
@@ -103,6 +111,7 @@ impl Desktop {
             supervisor: supervisor.sender(),
             board: supervisor.board(),
             walls: supervisor.walls(),
+            devtools: supervisor.devtools(),
             watch: None,
             injector: None,
             clipboard: None,
@@ -110,6 +119,7 @@ impl Desktop {
             sound_fifo: config.sound.then(|| supervisor.dir.sound_fifo()),
             rfb_socket: matches!(config.display, Display::Own(_)).then(|| supervisor.dir.rfb_socket()),
             downloads: supervisor.dir.downloads(),
+            downloads_inside: supervisor.dir.inside(&supervisor.dir.downloads()),
             link,
             seen,
             queue,
@@ -163,9 +173,30 @@ impl Desktop {
         &self.downloads
     }
 
+    /// The same folder as the programs see it.
+    pub fn downloads_inside(&self) -> &Path {
+        &self.downloads_inside
+    }
+
     /// The listeners of the way out, bound within the walls, for [`glasshouse_sandbox::egress`]; once.
     pub fn take_listeners(&self) -> Vec<OwnedFd> {
         self.walls.as_ref().map(|walls| walls.take_listeners()).unwrap_or_default()
+    }
+
+    /// Opens a connection to the DevTools port of the desktop's Chromium, from within the walls if there are any. Wakes a
+    /// frozen desktop.
+    ///
+    /// # Errors
+    /// The app is no Chromium with our flags, or it does not listen, yet or any more.
+    pub async fn devtools(&self) -> std::io::Result<TcpStream> {
+        if self.devtools.load(Ordering::Acquire) == 0 {
+            return Err(std::io::Error::other("the app is no Chromium with DevTools"));
+        }
+        self.wake();
+        let (ours, theirs) = keeper::pair()?;
+        let gone = || std::io::Error::other("the desktop has ended");
+        self.supervisor.send(Msg::DevTools(theirs)).map_err(|_| gone())?;
+        tokio::task::spawn_blocking(move || keeper::wait_for_connection(&ours)).await.map_err(|_| gone())?
     }
 
     /// Stops every program until [`Desktop::thaw`], input, or anything else that needs one of them.

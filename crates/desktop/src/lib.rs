@@ -15,6 +15,7 @@ mod user;
 mod walls;
 mod x;
 
+pub(crate) use config::DEVTOOLS_PORT;
 pub use config::{App, Config, Display, MAX_SIZE, MIN_SIZE, OnExit, PROXY_PORT, Size, Walls};
 pub use desktop::Desktop;
 pub use error::Error;

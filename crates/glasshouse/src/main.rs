@@ -1,5 +1,6 @@
 //! `glasshouse`: isolated Linux desktops and browsers, streamed live to people and handed to programs.
 
+mod automation;
 mod cli;
 mod doctor;
 mod linger;

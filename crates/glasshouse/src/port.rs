@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use axum::serve::Listener;
 use glasshouse_neko::Peer;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -16,6 +17,9 @@ use crate::linger::{Lingering, Places};
 const MAX_WAITING: usize = 1_024;
 /// How long a connection may stay silent before its first byte. Browsers open spare ones ahead of need.
 const FIRST_BYTE: Duration = Duration::from_secs(30);
+
+/// How long a connection is silent before its client's system is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Accepts HTTP connections and hands the others to the WebRTC engine.
 pub(crate) struct Port {
@@ -69,6 +73,9 @@ async fn sort(
     let Ok(local) = stream.local_addr() else { return };
     // A failure costs latency only.
     let _ = stream.set_nodelay(true);
+    // A client that is silent may be gone; one that is stopped in a debugger is not, and its system answers.
+    let alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 3).with_retries(3);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&alive);
     if first[0] <= LARGEST_ICE_LENGTH_BYTE {
         if let Ok(stream) = stream.into_std() {
             ice(stream);

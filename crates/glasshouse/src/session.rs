@@ -25,9 +25,10 @@ use tokio::{
 };
 
 use crate::{
+    automation::{self, Automation},
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
     port::Port,
-    walls, web,
+    walls,
 };
 
 /// How long a desktop that went away may take to say why.
@@ -125,12 +126,14 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
     // Nobody else sets it.
     let _ = room.set(server.clone());
 
-    let app = server.router_with_page(axum::routing::any(web::serve)).layer(axum::middleware::map_request(share_peer));
+    let automation = automation::gate(&options, &desktop)?;
+    let gate = automation.as_ref().map(|automation| automation.gate.clone());
+    let app = server.router_with_page(automation::page(gate.clone())).layer(axum::middleware::map_request(share_peer));
     let port = {
         let engine = engine.clone();
         Port::new(listener, move |stream| engine.accept_tcp(stream))?
     };
-    announce(&options, listen, &server, &desktop, generated.as_ref())?;
+    announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref())?;
 
     let sleeper = tokio::spawn(sleep_by_signal(desktop.clone()));
     let mut over = end.clone();
@@ -145,7 +148,12 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
                 () = announce_again(&page, &stopping) => "asked for links no more".to_owned(),
             };
             tracing::info!(reason, "stopping");
-            stopping.shutdown().await;
+            let programs = async {
+                if let Some(gate) = gate {
+                    gate.shutdown().await;
+                }
+            };
+            tokio::join!(stopping.shutdown(), programs);
         });
     serving.await?;
 
@@ -291,7 +299,9 @@ fn announce(
     server: &Server,
     desktop: &Desktop,
     generated: Option<&Generated>,
+    automation: Option<&Automation>,
 ) -> anyhow::Result<()> {
+    let cdp = automation.map(|automation| format!("{}cdp?token={}", address(options, listen), automation.token));
     let page = address(options, listen);
     let url = format!("{page}#token={}", server.one_time_admin_token());
     let mut out = std::io::stdout().lock();
@@ -304,6 +314,7 @@ fn announce(
             "pid": std::process::id(),
             "user_password": generated.and_then(|generated| generated.user.as_ref()),
             "admin_password": generated.and_then(|generated| generated.admin.as_ref()),
+            "cdp": cdp,
         });
         writeln!(out, "{line}")?;
     } else {
@@ -318,6 +329,9 @@ fn announce(
                     writeln!(out, "  {who} log in at {page} with any name and the password {password}")?;
                 }
             }
+        }
+        if let Some(cdp) = cdp {
+            writeln!(out, "  Programs connect to {cdp} (Playwright's connectOverCDP, Puppeteer, any CDP client)")?;
         }
         writeln!(out)?;
     }

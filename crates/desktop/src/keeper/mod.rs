@@ -9,10 +9,12 @@
 //! to clear away what the walls leave on the host.
 
 mod client;
+mod connect;
 mod serve;
 mod wire;
 
 pub(crate) use client::{Keeper, pair};
+pub(crate) use connect::wait as wait_for_connection;
 pub(crate) use serve::remove_display;
 pub(crate) use wire::{FromKeeper, Spawn, ToKeeper};
 

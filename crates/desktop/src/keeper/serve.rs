@@ -17,7 +17,10 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets},
 };
 
-use super::wire::{FromKeeper, Spawn, ToKeeper, receive, send};
+use super::{
+    connect,
+    wire::{FromKeeper, Spawn, ToKeeper, receive, send},
+};
 
 /// What the keeper knows.
 struct Keeper {
@@ -126,6 +129,7 @@ impl Keeper {
                     let _ = kill_process(pid, signal);
                 }
             }
+            ToKeeper::Connect(port) => connect::serve(port, &fds),
             ToKeeper::Hold => self.held.extend(fds),
             ToKeeper::Remove(path) => self.remove.push(path),
             ToKeeper::Clear(state, name) => self.walls.push((state, name)),

@@ -55,6 +55,9 @@ pub(crate) enum ToKeeper {
     },
     /// Keep the attached descriptors open until the end: they are locks.
     Hold,
+    /// Connect to this TCP port of loopback, as the programs see it, and send the connection through the attached
+    /// descriptor: see [`super::connect`].
+    Connect(u16),
     /// Remove this file or directory at the end.
     Remove(PathBuf),
     /// Clear away what walls leave when our process is gone, before anything is removed: state directory, name.

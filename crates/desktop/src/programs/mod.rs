@@ -107,13 +107,14 @@ pub(crate) fn app(
     profile: Option<&Path>,
     dir: &SessionDir,
     proxy: Option<u16>,
+    devtools: u16,
 ) -> Result<Option<CommandLine>, Error> {
     let throwaway = dir.throwaway_profile();
     let profile = profile.unwrap_or(&throwaway);
     match app {
         App::None => Ok(None),
         App::Chromium { url, flags, only_given_flags } => {
-            chromium::command(url.as_deref(), flags, *only_given_flags, profile, dir, proxy).map(Some)
+            chromium::command(url.as_deref(), flags, *only_given_flags, profile, dir, proxy, devtools).map(Some)
         }
         App::Firefox { url, flags } => firefox::command(url.as_deref(), flags, profile, dir, proxy).map(Some),
         App::Command(line) => {

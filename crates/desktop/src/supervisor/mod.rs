@@ -13,7 +13,11 @@ use std::{
     ffi::OsString,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -72,6 +76,8 @@ pub(crate) enum Msg {
     WindowManager,
     /// Somebody else's display does not answer any more.
     DisplayLost,
+    /// Connect to the browser's DevTools and send the connection through this, see [`crate::keeper`].
+    DevTools(OwnedFd),
     /// Run a command on the desktop and say how it ended.
     Run(CommandLine, oneshot::Sender<Result<(), String>>),
     /// End everything; answered when all is gone.
@@ -101,6 +107,8 @@ pub(crate) struct Supervisor {
     limits: Option<mpsc::Sender<()>>,
     /// Since when the programs are frozen.
     asleep: Option<Instant>,
+    /// Port of the browser's DevTools, as the programs see it; 0 if there is none.
+    devtools: Arc<AtomicU16>,
     /// Port of the way out, inside.
     proxy: Option<u16>,
     /// Keeps the desktop's user ours even if the keeper is killed.
@@ -129,6 +137,10 @@ impl Supervisor {
 
     pub(crate) fn walls(&self) -> Option<Arc<Standing>> {
         self.walls.clone()
+    }
+
+    pub(crate) fn devtools(&self) -> Arc<AtomicU16> {
+        Arc::clone(&self.devtools)
     }
 
     pub(crate) fn board(&self) -> Board {
@@ -221,6 +233,13 @@ impl Supervisor {
                     && let Err(error) = link.connect()
                 {
                     self.ended = Some(format!("display {} is gone: {error}", link.display()));
+                }
+            }
+            Msg::DevTools(answer) => {
+                let port = self.devtools.load(Ordering::Acquire);
+                if let Some(keeper) = self.starter() {
+                    // A keeper that does not listen is gone, which the one who waits notices, too.
+                    let _ = keeper.send(&ToKeeper::Connect(port), &[answer.as_fd()]);
                 }
             }
             Msg::Run(line, answer) => self.run_command(line, answer),

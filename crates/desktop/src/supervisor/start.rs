@@ -9,7 +9,7 @@ use std::{
         unix::fs::FileTypeExt as _,
     },
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     time::Instant,
 };
 
@@ -17,7 +17,7 @@ use glasshouse_sandbox::Lease;
 
 use super::{Board, Kind, Msg, READY_WITHIN, Sink, Supervisor, limits::Watch, program::Program};
 use crate::{
-    App, Config, Display, Error, PROXY_PORT, ProgramState, Size, Walls,
+    App, Config, DEVTOOLS_PORT, Display, Error, PROXY_PORT, ProgramState, Size, Walls,
     keeper::{Keeper, ToKeeper, pair},
     programs::{self, CommandLine, sound, window_manager, x_server},
     session::SessionDir,
@@ -79,6 +79,7 @@ impl Supervisor {
             walls: None,
             limits: None,
             asleep: None,
+            devtools: Arc::default(),
             proxy: walls.filter(|walls| !walls.host_network).map(|_| PROXY_PORT),
             _lease: None,
             link: None,
@@ -99,7 +100,7 @@ impl Supervisor {
             supervisor.take_profile(&profile)?;
         }
         // What is missing is said before anything is started.
-        programs::app(&config.app, None, &supervisor.dir, supervisor.proxy)?;
+        programs::app(&config.app, None, &supervisor.dir, supervisor.proxy, 0)?;
         match walls {
             Some(walls) => supervisor.build_walls(config, walls, lease)?,
             None => supervisor._lease = Some(lease),
@@ -306,9 +307,24 @@ impl Supervisor {
             Kind::WindowManager => Some((window_manager::command(&self.dir)?, None)),
             Kind::Sound => Some((sound::command(&self.dir)?, None)),
             Kind::App => {
-                programs::app(&self.app, self.profile.as_deref(), &self.dir, self.proxy)?.map(|line| (line, None))
+                let devtools = self.choose_devtools_port()?;
+                programs::app(&self.app, self.profile.as_deref(), &self.dir, self.proxy, devtools)?
+                    .map(|line| (line, None))
             }
         })
+    }
+
+    /// The port for the DevTools of a browser that is about to start.
+    fn choose_devtools_port(&self) -> Result<u16, Error> {
+        let App::Chromium { only_given_flags: false, .. } = self.app else { return Ok(0) };
+        let port = if self.proxy.is_some() {
+            DEVTOOLS_PORT
+        } else {
+            // Free now; on a shared network, somebody may still be faster.
+            std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()
+        };
+        self.devtools.store(port, Ordering::Release);
+        Ok(port)
     }
 
     /// A descriptor on which the X server writes its number when it is ready.

@@ -1,0 +1,78 @@
+//! Programs that drive the session's Chromium: the DevTools gate below the session's own paths.
+
+use std::{env, sync::Arc};
+
+use anyhow::bail;
+use axum::{extract::Request, response::Response, routing::MethodRouter};
+use glasshouse_cdp::{Config, Gate, Grant, Policy, Tokens, Upstream};
+use glasshouse_desktop::Desktop;
+use tokio::net::TcpStream;
+
+use crate::{
+    cli::{AppName, SessionOptions},
+    web,
+};
+
+/// Holds the token of programs, which must not be on the command line.
+const TOKEN: &str = "GLASSHOUSE_CDP_TOKEN";
+
+/// Shortest token that is taken, in bytes: there is no brake on guessing.
+const MIN_TOKEN: usize = 16;
+
+/// The gate of a session, and its token, to be shown once.
+pub(crate) struct Automation {
+    pub(crate) gate: Gate,
+    pub(crate) token: String,
+}
+
+/// Makes the gate; none when the session has no Chromium of ours, or is to have no gate.
+pub(crate) fn gate(options: &SessionOptions, desktop: &Arc<Desktop>) -> anyhow::Result<Option<Automation>> {
+    let is_chromium = options.app == AppName::Chromium && options.command.is_empty() && options.display.is_none();
+    if !is_chromium || options.no_default_flags || options.cdp_clients == 0 {
+        return Ok(None);
+    }
+    let token = match env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
+        Some(token) if token.len() < MIN_TOKEN => bail!("{TOKEN} is too short: use {MIN_TOKEN} characters or more"),
+        Some(token) => token,
+        None => glasshouse_cdp::random_token()?,
+    };
+    let folder = desktop.downloads_inside().to_owned();
+    let tokens = Arc::new(Tokens::default());
+    tokens.add(&token, Grant::new(Policy { folder: Some(folder.clone()), ..Policy::full() }, None));
+    let upstream = {
+        let desktop = desktop.clone();
+        Upstream::new(move || {
+            let desktop = desktop.clone();
+            async move {
+                let stream = TcpStream::from_std(desktop.devtools().await?)?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream) as Box<dyn glasshouse_cdp::Stream>)
+            }
+        })
+    };
+    let sleeper = desktop.clone();
+    let config = Config {
+        allowed_hosts: options.allowed_hosts.clone(),
+        allowed_origins: options.cors.clone(),
+        path_prefix: options.path_prefix.clone(),
+        // A web page cannot send these to us, and others fool only themselves.
+        is_forwarded: |_| true,
+        max_connections: options.cdp_clients.into(),
+        wake: Arc::new(move || sleeper.wake()),
+        folder: Some(folder),
+        ..Config::new(upstream, tokens)
+    };
+    Ok(Some(Automation { gate: Gate::new(config), token }))
+}
+
+/// Answers what is no route of the room: the gate's paths, and the page's.
+pub(crate) fn page<S: Clone + Send + Sync + 'static>(gate: Option<Gate>) -> MethodRouter<S> {
+    axum::routing::any(move |request: Request| answer(gate.clone(), request))
+}
+
+async fn answer(gate: Option<Gate>, request: Request) -> Response {
+    match gate {
+        Some(gate) if Gate::has(request.uri().path()) => gate.answer(request).await,
+        _ => web::serve(request.method().clone(), request.uri().clone()).await,
+    }
+}
