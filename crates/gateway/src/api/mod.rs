@@ -1,0 +1,72 @@
+//! `/api/v1`.
+
+pub(crate) mod events;
+pub(crate) mod sessions;
+pub(crate) mod tokens;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{delete, get, post},
+};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+
+use crate::Shared;
+
+pub(crate) fn router() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/sessions", get(sessions::list).post(sessions::create))
+        .route("/sessions/{id}", get(sessions::read).patch(sessions::change).delete(sessions::end))
+        .route("/sessions/{id}/extend", post(sessions::extend))
+        .route("/sessions/{id}/freeze", post(sessions::freeze))
+        .route("/sessions/{id}/thaw", post(sessions::thaw))
+        .route("/sessions/{id}/links", post(sessions::link))
+        .route("/sessions/{id}/screenshot", get(sessions::screenshot))
+        .route("/sessions/{id}/logs", get(sessions::logs))
+        .route("/sessions/{id}/events", get(events::of_session))
+        .route("/events", get(events::all))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/audit", get(tokens::audit))
+}
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        document.components.get_or_insert_default().add_security_scheme("token", scheme);
+    }
+}
+
+/// The description of the API, made of its code.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Glasshouse", description = "Many isolated desktops and browsers on one host."),
+    modifiers(&Bearer),
+    security(("token" = [])),
+    paths(
+        sessions::list,
+        sessions::create,
+        sessions::read,
+        sessions::change,
+        sessions::end,
+        sessions::extend,
+        sessions::freeze,
+        sessions::thaw,
+        sessions::link,
+        sessions::screenshot,
+        sessions::logs,
+        events::of_session,
+        events::all,
+        tokens::list,
+        tokens::create,
+        tokens::revoke,
+        tokens::audit,
+    )
+)]
+pub(crate) struct Document;

@@ -1,0 +1,83 @@
+//! The door of a host: REST for the fleet, who may use it, and a proxy to each session.
+//!
+//! Nothing that a request says makes the gateway reach anything but the socket of a session of its own fleet.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod caller;
+mod client;
+mod listen;
+mod metrics;
+mod page;
+mod problem;
+mod proxy;
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{Router, middleware, routing::get};
+use glasshouse_fleet::Fleet;
+
+pub use client::{Network, NetworkError};
+pub use listen::serve;
+
+use crate::metrics::Metrics;
+
+/// Settings of the door.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Path below which everything is, such as `/glasshouse`; empty for none. No slash at its end.
+    pub path_prefix: String,
+    /// Host names that requests may be addressed to besides loopback names and IP addresses (DNS rebinding).
+    pub allowed_hosts: Vec<String>,
+    /// Reverse proxies whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// The door to a fleet.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) fleet: Fleet,
+    pub(crate) config: Config,
+    pub(crate) metrics: Metrics,
+}
+
+impl Shared {
+    fn is_trusted(&self, address: IpAddr) -> bool {
+        self.config.trusted_proxies.iter().any(|network| network.contains(address))
+    }
+}
+
+impl Gateway {
+    /// Makes the door to a fleet.
+    pub fn new(fleet: Fleet, config: Config) -> Self {
+        Self { shared: Arc::new(Shared { fleet, config, metrics: Metrics::default() }) }
+    }
+
+    /// All routes. A request needs a [`client::Peer`] extension, which [`serve`] gives it.
+    pub(crate) fn router(&self) -> Router {
+        let routes = Router::new()
+            .nest("/api/v1", api::router())
+            .route("/openapi.json", get(page::openapi))
+            .route("/api", get(page::reference))
+            .route("/", get(page::front))
+            .route("/healthz", get(metrics::healthz))
+            .route("/readyz", get(metrics::readyz))
+            .route("/metrics", get(metrics::metrics))
+            .merge(proxy::router())
+            .fallback(problem::not_found)
+            .method_not_allowed_fallback(problem::wrong_method);
+        let routes = match self.shared.config.path_prefix.as_str() {
+            "" => routes,
+            prefix => Router::new().nest(&format!("{prefix}/"), routes).fallback(problem::not_found),
+        };
+        routes
+            .layer(middleware::from_fn_with_state(self.shared.clone(), client::check))
+            .layer(middleware::from_fn_with_state(self.shared.clone(), metrics::count))
+            .with_state(self.shared.clone())
+    }
+}
