@@ -229,6 +229,23 @@ test('a page in the session reaches neither the port of its own browser nor the 
   raw.socket.close();
 });
 
+test('a message wakes a frozen session, and so does a new client', async () => {
+  const raw = await Raw.connect(socketUrl(session.cdp));
+  const page = await raw.page();
+  const { token: admin } = await session.login('admin');
+  const freeze = async () => {
+    const { status, body } = await session.api('POST', '/api/glasshouse/freeze', undefined, admin);
+    assert.ok(status < 300, JSON.stringify(body));
+  };
+  await freeze();
+  assert.equal(await raw.evaluate('6 * 7', page), 42);
+  await freeze();
+  const other = await Raw.connect(socketUrl(session.cdp));
+  assert.equal(await other.evaluate('6 * 7', await other.page()), 42);
+  other.socket.close();
+  raw.socket.close();
+});
+
 test('when the browser ends, clients hear why, and the same URL works again', async () => {
   const raw = await Raw.connect(socketUrl(session.cdp));
   const browser = tree(session.pid).find(({ name }) => name === 'chromium' || name === 'chrome');
