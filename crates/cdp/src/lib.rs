@@ -19,6 +19,8 @@ mod address;
 mod ask;
 mod filter;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod guard;
 mod issue;
