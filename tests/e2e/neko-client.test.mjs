@@ -161,6 +161,7 @@ before(async () => {
   pages = await serve({ field: `<textarea autofocus style="position:fixed;inset:0;width:100%;height:100%"></textarea><script>
     const field = document.querySelector('textarea');
     field.addEventListener('input', () => say({ type: 'text', text: field.value }));
+    field.addEventListener('select', () => say({ type: 'selected' }));
     addEventListener('mousedown', (e) => say({ type: 'mousedown', screen: [e.screenX, e.screenY] }));
     addEventListener('wheel', (e) => say({ type: 'wheel', y: e.deltaY }), { passive: true });
     say({ type: 'ready' });
@@ -212,6 +213,8 @@ test('logs in, connects, plays, takes control, types, resizes, copies and pastes
   // Keys overtake clicks inside Chromium, which finds out first whom a click hits.
   await until('the click', () => pages.reports.some(({ type, screen }) => type === 'mousedown' && screen[0] === 300 && screen[1] === 200));
   await neko.do((neko) => neko.send('control/select_all'));
+  // This goes by the WebSocket and the letters by the data channel: which is first is open.
+  await until('the selection', () => pages.reports.some(({ type }) => type === 'selected'));
   for (const letter of 'Hi ü!') await neko.do((neko, code) => neko.key(code), letter.codePointAt(0));
   await written('Hi ü!');
   await neko.do((neko) => { neko.move(640, 360); neko.scroll(0, -3); });

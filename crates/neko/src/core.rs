@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
+    time::timeout,
 };
 
 use crate::{
@@ -29,6 +30,9 @@ use crate::{
     signal::STREAMS,
     wire::{self, Program, ScreenSize},
 };
+
+/// How long a picture of the screen is waited for.
+const PICTURE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Events of one member per second; more are dropped and counted.
 const EVENTS_PER_SECOND: u32 = 2000;
@@ -165,13 +169,22 @@ pub(crate) struct Inner {
     /// Latest screenshot for `cast.jpg`, and when it was made.
     pub(crate) cast: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
     /// What `cast.jpg` shows to others than admins in private mode.
-    pub(crate) kept_picture: Arc<Mutex<Option<Bytes>>>,
+    pub(crate) kept_picture: watch::Sender<Kept>,
     /// Woken when a connection's task has ended.
     pub(crate) connection_ended: Notify,
     /// Connection tasks that run.
     pub(crate) running: AtomicUsize,
     /// Background tasks, aborted with us.
     pub(crate) tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// The picture that is shown in private mode.
+#[derive(Clone)]
+pub(crate) enum Kept {
+    Nothing,
+    InTheMaking,
+    /// JPEG.
+    Picture(Bytes),
 }
 
 impl Drop for Inner {
@@ -187,6 +200,16 @@ pub(crate) fn now() -> Now {
 }
 
 impl Inner {
+    /// The picture of private mode, once it is made; nothing when that takes too long.
+    pub(crate) async fn kept_picture(&self) -> Option<Bytes> {
+        let mut kept = self.kept_picture.subscribe();
+        let made = timeout(PICTURE_LIMIT, kept.wait_for(|kept| !matches!(kept, Kept::InTheMaking))).await;
+        match made.ok()?.ok()?.clone() {
+            Kept::Picture(jpeg) => Some(jpeg),
+            Kept::Nothing | Kept::InTheMaking => None,
+        }
+    }
+
     /// Does something to the state and carries out what follows from it.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State, Now) -> T) -> T {
         let mut state = self.state.lock();
@@ -274,11 +297,10 @@ impl Inner {
             }
             Effect::KeepPicture => {
                 let (desk, kept) = (self.desk.clone(), self.kept_picture.clone());
-                *kept.lock() = None;
+                kept.send_replace(Kept::InTheMaking);
                 self.runtime.spawn(async move {
-                    if let Ok(picture) = desk.screenshot_jpeg(90).await {
-                        *kept.lock() = Some(picture.into());
-                    }
+                    let picture = desk.screenshot_jpeg(90).await;
+                    kept.send_replace(picture.map_or(Kept::Nothing, |jpeg| Kept::Picture(jpeg.into())));
                 });
             }
         }

@@ -115,7 +115,7 @@ impl Server {
             runtime,
             video: OnceLock::new(),
             cast: tokio::sync::Mutex::new(None),
-            kept_picture: Arc::default(),
+            kept_picture: tokio::sync::watch::Sender::new(core::Kept::Nothing),
             connection_ended: tokio::sync::Notify::new(),
             running: Default::default(),
             tasks: Mutex::default(),

@@ -48,8 +48,7 @@ pub(super) async fn shot(State(server): State<Server>, caller: Caller, query: Qu
 pub(super) async fn cast(State(server): State<Server>, caller: Caller) -> Answer {
     caller.watch()?;
     if server.inner.state.lock().room.is_private_for(&caller.profile) {
-        let kept = server.inner.kept_picture.lock().clone();
-        return match kept {
+        return match server.inner.kept_picture().await {
             Some(kept) => picture("image/jpeg", kept),
             None => Err(ApiError::bad("private mode is enabled but no fallback image available")),
         };

@@ -17,12 +17,16 @@ pub(super) async fn update(State(server): State<Server>, caller: Caller, body: B
     caller.admin()?;
     let wrong = || ApiError::bad("unable to parse provided data");
     let value: Value = serde_json::from_slice(&body.0).map_err(|_| wrong())?;
-    server.inner.with(|state, now| {
+    let is_private = server.inner.with(|state, now| {
         let mut settings = state.room.settings().clone();
         settings.merge(&value).map_err(|_| wrong())?;
         state.room.update_settings(settings, &caller.id, now);
-        Ok::<_, ApiError>(())
+        Ok::<_, ApiError>(state.room.settings().private_mode)
     })?;
+    if is_private {
+        // What comes onto the screen after the answer must not be in the picture that is kept for the others.
+        server.inner.kept_picture().await;
+    }
     done()
 }
 
