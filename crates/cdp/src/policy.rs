@@ -64,7 +64,8 @@ impl Policy {
         }
     }
 
-    /// This policy within another: never more than that one allows.
+    /// This policy within another: never more power than that one has. `browser_close` stays: it keeps clients from doing
+    /// what they do not mean, and who has full power can end the browser in other ways.
     #[must_use]
     pub fn within(mut self, outer: &Self) -> Self {
         if outer.power == Power::ReadOnly {
@@ -75,7 +76,6 @@ impl Policy {
                 self.deny.push(entry.clone());
             }
         }
-        self.browser_close &= outer.browser_close;
         if outer.folder.is_some() {
             self.folder.clone_from(&outer.folder);
         }
@@ -311,14 +311,12 @@ mod tests {
     #[test]
     fn a_policy_within_another_is_never_more() {
         let outer = Policy { deny: vec!["Network.*".into()], folder: Some("/d".into()), ..Policy::read_only() };
-        let wanted = Policy { browser_close: true, deny: vec!["Page.reload".into()], ..Policy::full() };
+        let wanted = Policy { deny: vec!["Page.reload".into()], ..Policy::full() };
         let got = wanted.clone().within(&outer);
         assert_eq!(got.power, Power::ReadOnly);
         assert_eq!(got.deny, ["Page.reload", "Network.*"]);
-        assert!(!got.browser_close);
         assert_eq!(got.folder.as_deref(), Some(Path::new("/d")));
-        let all = Policy { browser_close: true, ..Policy::full() };
-        assert_eq!(wanted.clone().within(&all), wanted);
+        assert_eq!(wanted.clone().within(&Policy::full()), wanted);
     }
 
     #[test]

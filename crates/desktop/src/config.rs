@@ -99,6 +99,9 @@ pub struct Config {
     pub profile: Option<PathBuf>,
     /// Environment for the programs, over the built-in one.
     pub environment: BTreeMap<OsString, OsString>,
+    /// Whether Chromium listens for DevTools on loopback, see [`crate::Desktop::devtools`]. Without a network of its own,
+    /// that is the host's, where every program of the machine reaches it.
+    pub devtools: bool,
     /// What the programs are kept within; nothing, if none. Without effect on a display that already runs.
     pub walls: Option<Walls>,
     /// Command that becomes the keeper: the parent of all programs, which ends them when our process is gone.

@@ -64,7 +64,7 @@ pub struct Desktop {
     supervisor: mpsc::Sender<Msg>,
     board: Board,
     walls: Option<Arc<Standing>>,
-    devtools: Arc<AtomicU16>,
+    devtools: Option<Arc<AtomicU16>>,
     /// Threads with connections to the display: pointer and screen, input, clipboard.
     watch: Option<Worker>,
     injector: Option<Worker>,
@@ -187,9 +187,9 @@ impl Desktop {
     /// frozen desktop.
     ///
     /// # Errors
-    /// The app is no Chromium with our flags, or it does not listen, yet or any more.
+    /// The app is no Chromium with our flags and DevTools, or it does not listen, yet or any more.
     pub async fn devtools(&self) -> std::io::Result<TcpStream> {
-        if self.devtools.load(Ordering::Acquire) == 0 {
+        if self.devtools.as_ref().is_none_or(|port| port.load(Ordering::Acquire) == 0) {
             return Err(std::io::Error::other("the app is no Chromium with DevTools"));
         }
         self.wake();

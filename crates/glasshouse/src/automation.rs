@@ -9,7 +9,7 @@ use glasshouse_desktop::Desktop;
 use tokio::net::TcpStream;
 
 use crate::{
-    cli::{AppName, SessionOptions},
+    cli::{AppName, Isolation, Network, SessionOptions},
     web,
 };
 
@@ -19,16 +19,30 @@ const TOKEN: &str = "GLASSHOUSE_CDP_TOKEN";
 /// Shortest token that is taken, in bytes: there is no brake on guessing.
 const MIN_TOKEN: usize = 16;
 
+/// Clients at a time, unless another number is given.
+const CLIENTS: u16 = 100;
+
 /// The gate of a session, and its token, to be shown once.
 pub(crate) struct Automation {
     pub(crate) gate: Gate,
     pub(crate) token: String,
 }
 
+/// How many programs may drive the session's browser at a time.
+pub(crate) fn clients(options: &SessionOptions) -> u16 {
+    // Without a command, a display that runs gets no browser.
+    let is_chromium = options.app == AppName::Chromium && options.command.is_empty() && options.display.is_none();
+    if !is_chromium || options.no_default_flags {
+        return 0;
+    }
+    let is_apart = options.walls.isolation == Isolation::Walls && options.walls.network == Network::Egress;
+    options.cdp_clients.unwrap_or(if is_apart { CLIENTS } else { 0 })
+}
+
 /// Makes the gate; none when the session has no Chromium of ours, or is to have no gate.
 pub(crate) fn gate(options: &SessionOptions, desktop: &Arc<Desktop>) -> anyhow::Result<Option<Automation>> {
-    let is_chromium = options.app == AppName::Chromium && options.command.is_empty() && options.display.is_none();
-    if !is_chromium || options.no_default_flags || options.cdp_clients == 0 {
+    let clients = clients(options);
+    if clients == 0 {
         return Ok(None);
     }
     let token = match env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
@@ -57,7 +71,7 @@ pub(crate) fn gate(options: &SessionOptions, desktop: &Arc<Desktop>) -> anyhow::
         path_prefix: options.path_prefix.clone(),
         // A web page cannot send these to us, and others fool only themselves.
         is_forwarded: |_| true,
-        max_connections: options.cdp_clients.into(),
+        max_connections: clients.into(),
         wake: Arc::new(move || sleeper.wake()),
         folder: Some(folder),
         ..Config::new(upstream, tokens)

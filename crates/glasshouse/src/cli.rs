@@ -123,10 +123,10 @@ pub(crate) struct SessionOptions {
     pub(crate) audio_bit_rate: u32,
 
     /// Programs that may drive Chromium over CDP at a time; 0 is none at all. They need the token of GLASSHOUSE_CDP_TOKEN,
-    /// which is made up and printed when not set.
-    #[arg(long, env = "GLASSHOUSE_CDP_CLIENTS", default_value_t = 100, value_name = "COUNT",
-          value_parser = clap::value_parser!(u16).range(0..=10_000))]
-    pub(crate) cdp_clients: u16,
+    /// which is made up and printed when not set. [default: 100; 0 where the session shares this machine's network, because
+    /// any program of this machine then reaches Chromium past the token]
+    #[arg(long, env = "GLASSHOUSE_CDP_CLIENTS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    pub(crate) cdp_clients: Option<u16>,
 
     /// How people log in.
     #[arg(long, env = "GLASSHOUSE_PROVIDER", value_enum, default_value_t = Provider::Multiuser)]

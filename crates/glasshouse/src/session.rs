@@ -232,6 +232,7 @@ fn desktop_config(options: &SessionOptions) -> anyhow::Result<glasshouse_desktop
         sound: !options.no_sound,
         profile: options.profile.clone(),
         environment: Default::default(),
+        devtools: automation::clients(options) > 0,
         walls: walls::walls(options)?,
         keeper: vec![program.into(), "keeper".into()],
     })

@@ -35,7 +35,7 @@ pub(super) fn command(
     profile: &Path,
     dir: &SessionDir,
     proxy: Option<u16>,
-    devtools: u16,
+    devtools: Option<u16>,
 ) -> Result<CommandLine, Error> {
     let program = find()?;
     let mut profile_flag = OsString::from("--user-data-dir=");
@@ -48,8 +48,10 @@ pub(super) fn command(
         if let Some(port) = proxy {
             args.extend(proxy_flags(port).map(OsString::from));
         }
-        // A number of our own: with port 0, pages are told that a program drives the browser.
-        args.push(format!("--remote-debugging-port={devtools}").into());
+        if let Some(port) = devtools {
+            // A number of our own: with port 0, pages are told that a program drives the browser.
+            args.push(format!("--remote-debugging-port={port}").into());
+        }
     }
     args.extend(flags.iter().cloned());
     if let Some(url) = url {

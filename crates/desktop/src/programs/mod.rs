@@ -107,7 +107,7 @@ pub(crate) fn app(
     profile: Option<&Path>,
     dir: &SessionDir,
     proxy: Option<u16>,
-    devtools: u16,
+    devtools: Option<u16>,
 ) -> Result<Option<CommandLine>, Error> {
     let throwaway = dir.throwaway_profile();
     let profile = profile.unwrap_or(&throwaway);

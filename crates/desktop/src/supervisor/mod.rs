@@ -107,8 +107,8 @@ pub(crate) struct Supervisor {
     limits: Option<mpsc::Sender<()>>,
     /// Since when the programs are frozen.
     asleep: Option<Instant>,
-    /// Port of the browser's DevTools, as the programs see it; 0 if there is none.
-    devtools: Arc<AtomicU16>,
+    /// Port of the browser's DevTools, as the programs see it, 0 until it is chosen; none if there are to be none.
+    devtools: Option<Arc<AtomicU16>>,
     /// Port of the way out, inside.
     proxy: Option<u16>,
     /// Keeps the desktop's user ours even if the keeper is killed.
@@ -139,8 +139,8 @@ impl Supervisor {
         self.walls.clone()
     }
 
-    pub(crate) fn devtools(&self) -> Arc<AtomicU16> {
-        Arc::clone(&self.devtools)
+    pub(crate) fn devtools(&self) -> Option<Arc<AtomicU16>> {
+        self.devtools.clone()
     }
 
     pub(crate) fn board(&self) -> Board {
@@ -236,8 +236,8 @@ impl Supervisor {
                 }
             }
             Msg::DevTools(answer) => {
-                let port = self.devtools.load(Ordering::Acquire);
-                if let Some(keeper) = self.starter() {
+                if let (Some(port), Some(keeper)) = (&self.devtools, self.starter()) {
+                    let port = port.load(Ordering::Acquire);
                     // A keeper that does not listen is gone, which the one who waits notices, too.
                     let _ = keeper.send(&ToKeeper::Connect(port), &[answer.as_fd()]);
                 }

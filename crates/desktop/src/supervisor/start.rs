@@ -79,7 +79,7 @@ impl Supervisor {
             walls: None,
             limits: None,
             asleep: None,
-            devtools: Arc::default(),
+            devtools: config.devtools.then(Arc::default),
             proxy: walls.filter(|walls| !walls.host_network).map(|_| PROXY_PORT),
             _lease: None,
             link: None,
@@ -100,7 +100,7 @@ impl Supervisor {
             supervisor.take_profile(&profile)?;
         }
         // What is missing is said before anything is started.
-        programs::app(&config.app, None, &supervisor.dir, supervisor.proxy, 0)?;
+        programs::app(&config.app, None, &supervisor.dir, supervisor.proxy, None)?;
         match walls {
             Some(walls) => supervisor.build_walls(config, walls, lease)?,
             None => supervisor._lease = Some(lease),
@@ -314,17 +314,19 @@ impl Supervisor {
         })
     }
 
-    /// The port for the DevTools of a browser that is about to start.
-    fn choose_devtools_port(&self) -> Result<u16, Error> {
-        let App::Chromium { only_given_flags: false, .. } = self.app else { return Ok(0) };
+    /// The port for the DevTools of a browser that is about to start, if it is to have any.
+    fn choose_devtools_port(&self) -> Result<Option<u16>, Error> {
+        let (Some(chosen), App::Chromium { only_given_flags: false, .. }) = (&self.devtools, &self.app) else {
+            return Ok(None);
+        };
         let port = if self.proxy.is_some() {
             DEVTOOLS_PORT
         } else {
             // Free now; on a shared network, somebody may still be faster.
             std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()
         };
-        self.devtools.store(port, Ordering::Release);
-        Ok(port)
+        chosen.store(port, Ordering::Release);
+        Ok(Some(port))
     }
 
     /// A descriptor on which the X server writes its number when it is ready.

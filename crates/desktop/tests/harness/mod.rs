@@ -56,6 +56,7 @@ pub(crate) fn config(app: App) -> Config {
         sound: false,
         profile: None,
         environment: Default::default(),
+        devtools: false,
         walls: None,
         keeper: vec![env!("CARGO_BIN_EXE_glasshouse-keeper").into()],
     }
