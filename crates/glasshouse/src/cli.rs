@@ -24,6 +24,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run one session: a desktop with a program on it, and its room.
     Session(Box<SessionOptions>),
+    /// Run many sessions behind one port, with an API.
+    Serve(Box<crate::serve::ServeOptions>),
+    /// Ask a running server.
+    #[command(flatten)]
+    Remote(crate::remote::Verb),
     /// Say what is missing on this machine and how to get it.
     Doctor(DoctorOptions),
     /// The parent of a desktop's programs; started by `session`.
@@ -56,6 +61,10 @@ pub(crate) struct SessionOptions {
     /// Origin whose pages may call the API from elsewhere, such as https://example.com (repeatable).
     #[arg(long, env = "GLASSHOUSE_CORS", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors: Vec<String>,
+
+    /// Directory that a server has prepared for this session; it is then reached through that server only.
+    #[arg(long, hide = true, value_name = "DIRECTORY")]
+    pub(crate) managed: Option<PathBuf>,
 
     /// Prefix of every path, such as /desk.
     #[arg(long, env = "GLASSHOUSE_PATH_PREFIX", default_value = "/", value_name = "PATH")]
@@ -298,7 +307,7 @@ pub(crate) enum Provider {
     Noauth,
 }
 
-fn parse_size(text: &str) -> Result<Size, String> {
+pub(crate) fn parse_size(text: &str) -> Result<Size, String> {
     let wrong = || format!("expected WIDTHxHEIGHT, such as 1280x720, got {text:?}");
     let (width, height) = text.split_once('x').ok_or_else(wrong)?;
     let size = Size { width: width.parse().map_err(|_| wrong())?, height: height.parse().map_err(|_| wrong())? };

@@ -1,11 +1,14 @@
 //! `glasshouse`: isolated Linux desktops and browsers, streamed live to people and handed to programs.
 
 mod automation;
+mod behind;
 mod cli;
 mod doctor;
 mod linger;
 mod logging;
 mod port;
+mod remote;
+mod serve;
 mod session;
 mod walls;
 mod web;
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         cli::Command::Keeper => return glasshouse_desktop::keeper::main(),
         cli::Command::SandboxStage => return glasshouse_sandbox::stage::main(),
         cli::Command::Doctor(options) => doctor::run(&options),
+        cli::Command::Serve(options) => logging::start(&options.log).and_then(|()| serve::run(&options)),
+        cli::Command::Remote(verb) => remote::run(verb),
         cli::Command::Session(options) => logging::start(&options.log).and_then(|()| session::run(*options)),
     };
     match result {

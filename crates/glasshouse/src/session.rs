@@ -1,7 +1,9 @@
 //! One session from start to end: desktop, media, WebRTC, room, web page.
 
 use std::{
+    collections::BTreeMap,
     env,
+    ffi::OsString,
     io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
@@ -15,6 +17,7 @@ use axum::{
     serve::IncomingStream,
 };
 use glasshouse_desktop::{App, Desktop, Display};
+use glasshouse_fleet::Managed;
 use glasshouse_media::{Audio, AudioConfig, Video, VideoCodec, VideoConfig};
 use glasshouse_neko::{Peer, Server};
 use glasshouse_webrtc::Engine;
@@ -26,6 +29,7 @@ use tokio::{
 
 use crate::{
     automation::{self, Automation},
+    behind,
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
     port::Port,
     walls,
@@ -36,10 +40,16 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Runs a session until it is told to stop, or ends by itself.
 pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(session(options))
+    // First of all, so that whoever looks for this session finds it.
+    let managed = options.managed.as_deref().map(|directory| {
+        Managed::open(directory).with_context(|| format!("cannot run the session of {}", directory.display()))
+    });
+    let managed = managed.transpose()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(session(options, managed.as_ref()))
 }
 
-async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
+async fn session(options: SessionOptions, managed: Option<&Managed>) -> anyhow::Result<ExitCode> {
     let policy = walls::policy(&options.walls)?;
     // The ports come first: they fail fast, and nothing has to be taken down again.
     let listener = TcpListener::bind(options.listen)
@@ -78,7 +88,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
         };
         // A signal during the start must not leave half a desktop: dropping the future ends what it has started.
         tokio::select! {
-            desktop = Desktop::start(desktop_config(&options)?, Arc::new(handler)) => Arc::new(desktop.map_err(explain)?),
+            desktop = Desktop::start(desktop_config(&options, managed)?, Arc::new(handler)) => Arc::new(desktop.map_err(explain)?),
             _ = stop_signal() => bail!("stopped while starting"),
         }
     };
@@ -121,18 +131,23 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
     engine.attach(video.clone(), audio.clone());
 
     let (provider, generated) = provider(&options)?;
-    let server = Server::new(server_config(&options, provider), desktop.clone(), engine.clone());
+    let server = Server::new(server_config(&options, managed, provider), desktop.clone(), engine.clone());
     server.attach_video(video.clone());
     // Nobody else sets it.
     let _ = room.set(server.clone());
 
     let automation = automation::gate(&options, &desktop)?;
     let gate = automation.as_ref().map(|automation| automation.gate.clone());
-    let app = server.router_with_page(automation::page(gate.clone())).layer(axum::middleware::map_request(share_peer));
+    let routes = server.router_with_page(automation::page(gate.clone()));
     let port = {
         let engine = engine.clone();
         Port::new(listener, move |stream| engine.accept_tcp(stream))?
     };
+    let (routes, socket) = match managed {
+        None => (routes, None),
+        Some(managed) => (behind::closed(), Some(behind::Socket::serve(managed, routes, desktop.clone())?)),
+    };
+    let app = routes.layer(axum::middleware::map_request(share_peer));
     announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref())?;
 
     let sleeper = tokio::spawn(sleep_by_signal(desktop.clone()));
@@ -157,6 +172,7 @@ async fn session(options: SessionOptions) -> anyhow::Result<ExitCode> {
         });
     serving.await?;
 
+    drop(socket);
     sleeper.abort();
     engine.stop();
     video.stop();
@@ -204,7 +220,7 @@ fn explain(error: glasshouse_desktop::Error) -> anyhow::Error {
     }
 }
 
-fn desktop_config(options: &SessionOptions) -> anyhow::Result<glasshouse_desktop::Config> {
+fn desktop_config(options: &SessionOptions, managed: Option<&Managed>) -> anyhow::Result<glasshouse_desktop::Config> {
     let flags = options.app_flags.clone();
     let app = match (&options.command[..], &options.display, options.app) {
         ([], Some(_), _) | ([], None, AppName::None) => App::None,
@@ -231,7 +247,7 @@ fn desktop_config(options: &SessionOptions) -> anyhow::Result<glasshouse_desktop
         window_manager: !options.no_window_manager && options.display.is_none(),
         sound: !options.no_sound,
         profile: options.profile.clone(),
-        environment: Default::default(),
+        environment: managed.map(environment).unwrap_or_default(),
         devtools: automation::clients(options) > 0,
         walls: walls::walls(options)?,
         keeper: vec![program.into(), "keeper".into()],
@@ -274,14 +290,23 @@ fn provider(options: &SessionOptions) -> anyhow::Result<(glasshouse_neko::Provid
     Ok((provider, Some(generated)))
 }
 
-fn server_config(options: &SessionOptions, provider: glasshouse_neko::Provider) -> glasshouse_neko::Config {
+fn environment(managed: &Managed) -> BTreeMap<OsString, OsString> {
+    managed.environment().iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn server_config(
+    options: &SessionOptions,
+    managed: Option<&Managed>,
+    provider: glasshouse_neko::Provider,
+) -> glasshouse_neko::Config {
+    let from_environment = || env::var("GLASSHOUSE_API_TOKEN").ok().filter(|token| !token.is_empty());
     glasshouse_neko::Config {
         provider,
         settings: glasshouse_room::Settings::default(),
         path_prefix: options.path_prefix.clone(),
         cors: options.cors.clone(),
         allowed_hosts: options.allowed_hosts.clone(),
-        api_token: env::var("GLASSHOUSE_API_TOKEN").ok().filter(|token| !token.is_empty()),
+        api_token: managed.map(|managed| managed.api_token().to_owned()).or_else(from_environment),
         ice_servers: Vec::new(),
     }
 }

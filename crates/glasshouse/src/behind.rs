@@ -1,0 +1,95 @@
+//! A session behind a gateway: HTTP on a socket that only the gateway reaches, and nothing but media on the port.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, StatusCode},
+    middleware::map_request,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use glasshouse_desktop::Desktop;
+use glasshouse_fleet::Managed;
+use glasshouse_neko::Peer;
+use tokio::{net::UnixListener, task::JoinHandle};
+
+/// Serves a session's routes on its socket until it is dropped.
+pub(crate) struct Socket {
+    serving: JoinHandle<()>,
+}
+
+impl Socket {
+    /// Listens and says that the session is ready.
+    ///
+    /// # Errors
+    /// The directory of the session is gone.
+    pub(crate) fn serve(managed: &Managed, routes: Router, desktop: Arc<Desktop>) -> io::Result<Self> {
+        let listener = UnixListener::bind(managed.socket())?;
+        // No path of a client's reaches these: the gateway puts the session's own before all of them.
+        let ours = Router::new()
+            .route("/managed/freeze", post(freeze))
+            .route("/managed/thaw", post(thaw))
+            .route("/managed/frozen", get(frozen))
+            .with_state(desktop);
+        let app = ours.fallback_service(routes.layer(map_request(name_peer)));
+        let serving = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                tracing::error!(%error, "the session's socket failed");
+            }
+        });
+        managed.ready()?;
+        Ok(Self { serving })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// What the port answers to HTTP then.
+pub(crate) fn closed() -> Router {
+    Router::new().fallback(|| async { (StatusCode::NOT_FOUND, "this session is reached through its server\n") })
+}
+
+/// The gateway says who asks.
+async fn name_peer(mut request: Request) -> Request {
+    let peer = Peer {
+        remote: address(request.headers(), "x-glasshouse-remote"),
+        local: address(request.headers(), "x-glasshouse-local"),
+    };
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request
+}
+
+fn address(headers: &HeaderMap, name: &str) -> SocketAddr {
+    let address = headers.get(name).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
+    // The server itself, when it asks in its own name.
+    SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0)
+}
+
+async fn freeze(State(desktop): State<Arc<Desktop>>) -> Response {
+    answer(desktop.freeze().await)
+}
+
+async fn thaw(State(desktop): State<Arc<Desktop>>) -> Response {
+    answer(desktop.thaw().await)
+}
+
+async fn frozen(State(desktop): State<Arc<Desktop>>) -> Json<bool> {
+    Json(desktop.is_asleep())
+}
+
+fn answer(done: Result<(), glasshouse_desktop::Error>) -> Response {
+    match done {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::CONFLICT, error.to_string()).into_response(),
+    }
+}

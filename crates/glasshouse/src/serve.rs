@@ -1,0 +1,290 @@
+//! `glasshouse serve`: many sessions behind one door.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+use glasshouse_fleet::{Config, Fleet, Limits};
+use glasshouse_gateway::{Gateway, Network};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::cli::LogOptions;
+
+/// Options of `glasshouse serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeOptions {
+    /// Address and port to listen on. Port 0 picks a free one.
+    #[arg(long, env = "GLASSHOUSE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+
+    /// What to keep, and where the sessions' sockets are.
+    #[command(flatten)]
+    state: StateOptions,
+
+    /// Address that sessions listen on for media, each on a UDP and TCP port of its own [default: the one of --listen].
+    #[arg(long, env = "GLASSHOUSE_MEDIA_ADDRESS", value_name = "ADDRESS")]
+    media_address: Option<IpAddr>,
+
+    /// Public address to announce to viewers in place of the machine's own (repeatable).
+    #[arg(long, env = "GLASSHOUSE_NAT1TO1", value_name = "ADDRESS", value_delimiter = ',')]
+    nat1to1: Vec<IpAddr>,
+
+    /// Host name that people may use in the address bar (repeatable). Loopback names and IP addresses always work.
+    #[arg(long = "allowed-host", env = "GLASSHOUSE_ALLOWED_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    allowed_hosts: Vec<String>,
+
+    /// Reverse proxy whose X-Forwarded-For, -Host and -Proto are believed: an address or a range (repeatable).
+    #[arg(long = "trusted-proxy", env = "GLASSHOUSE_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
+    trusted_proxies: Vec<Network>,
+
+    /// Prefix of every path, such as /glasshouse.
+    #[arg(long, env = "GLASSHOUSE_PATH_PREFIX", default_value = "/", value_name = "PATH", value_parser = parse_prefix)]
+    path_prefix: String,
+
+    /// Sessions at a time.
+    #[arg(long, env = "GLASSHOUSE_MAX_SESSIONS", default_value_t = 100, value_name = "COUNT")]
+    max_sessions: u16,
+
+    /// Sessions created within a minute, by everybody together.
+    #[arg(long, default_value_t = 120, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    creations_per_minute: u32,
+
+    /// Sessions created within a minute with one token.
+    #[arg(long, default_value_t = 60, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    creations_per_minute_and_token: u32,
+
+    /// Memory that a session is taken to need, in MiB: without that much to spare, none is created.
+    #[arg(long, default_value_t = 400, value_name = "MIB")]
+    session_memory: u32,
+
+    /// Memory that creations leave free, in MiB.
+    #[arg(long, default_value_t = 256, value_name = "MIB")]
+    reserved_memory: u32,
+
+    /// Freeze sessions that nobody has used for so long: 90s, 5m, 2h, 1d; 0 never.
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = parse_time)]
+    idle_freeze: u64,
+
+    /// End sessions that nobody has used for so long; 0 never.
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = parse_time)]
+    idle_timeout: u64,
+
+    /// End sessions after so long, used or not; 0 never.
+    #[arg(long, default_value = "0", value_name = "TIME", value_parser = parse_time)]
+    max_lifetime: u64,
+
+    /// Print one line of JSON instead of text when ready: url, listen, state, pid, and token when it is new.
+    #[arg(long)]
+    json: bool,
+
+    /// Logs.
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+
+    /// Further options of every session, such as --isolation=none; see `glasshouse session --help`.
+    #[arg(last = true, value_name = "SESSION-OPTIONS")]
+    session_options: Vec<OsString>,
+}
+
+/// Where a server keeps what it has to keep.
+#[derive(Debug, Args)]
+pub(crate) struct StateOptions {
+    /// Directory of the server [default: /var/lib/glasshouse for root, else glasshouse in $XDG_STATE_HOME or ~/.local/state].
+    #[arg(long, env = "GLASSHOUSE_STATE", value_name = "DIRECTORY")]
+    state: Option<PathBuf>,
+}
+
+impl StateOptions {
+    /// The directory.
+    ///
+    /// # Errors
+    /// There is no home directory.
+    pub(crate) fn directory(&self) -> anyhow::Result<PathBuf> {
+        if let Some(state) = &self.state {
+            return std::path::absolute(state).with_context(|| format!("cannot find {}", state.display()));
+        }
+        if rustix::process::geteuid().is_root() {
+            return Ok("/var/lib/glasshouse".into());
+        }
+        let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+        Ok(base.context("there is no home directory: name one with --state")?.join("glasshouse"))
+    }
+}
+
+/// Where the server says how to reach it.
+pub(crate) fn address_file(state: &Path) -> PathBuf {
+    state.join("address")
+}
+
+/// Serves until it is told to stop. Sessions go on.
+pub(crate) fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(serve(options))
+}
+
+async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
+    // The state comes first: a server that is about to end lets go of it last.
+    let state = options.state.directory()?;
+    let fleet = Fleet::start(config(options, state.clone())?).await?;
+    let (token, is_new) = fleet.admin_token().await?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; choose another address with --listen", options.listen))?;
+    let listen = listener.local_addr()?;
+    let host = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
+    let url = format!("http://{}{}/", SocketAddr::new(host, listen.port()), options.path_prefix);
+    let file = address_file(&state);
+    write_private(&file, &url).with_context(|| format!("cannot write {}", file.display()))?;
+
+    let gateway = Gateway::new(
+        fleet,
+        glasshouse_gateway::Config {
+            path_prefix: options.path_prefix.clone(),
+            allowed_hosts: options.allowed_hosts.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
+        },
+    );
+    announce(options, listen, &url, &state, is_new.then_some(&token))?;
+    glasshouse_gateway::serve(listener, gateway, stop_signal()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn config(options: &ServeOptions, state: PathBuf) -> anyhow::Result<Config> {
+    let program = env::current_exe().context("cannot find this program's own file")?;
+    let mut session_options: Vec<OsString> =
+        options.nat1to1.iter().map(|address| format!("--nat1to1={address}").into()).collect();
+    session_options.extend(options.session_options.iter().cloned());
+    Ok(Config {
+        state,
+        program: vec![program.into(), "session".into()],
+        options: session_options,
+        media: options.media_address.unwrap_or(options.listen.ip()),
+        path: format!("{}/s", options.path_prefix),
+        limits: Limits {
+            sessions: options.max_sessions.into(),
+            per_minute: options.creations_per_minute,
+            per_minute_and_token: options.creations_per_minute_and_token,
+            session_mib: options.session_memory.into(),
+            reserve_mib: options.reserved_memory.into(),
+        },
+        start_within: Duration::from_secs(60),
+        idle_freeze: options.idle_freeze,
+        idle_timeout: options.idle_timeout,
+        max_lifetime: options.max_lifetime,
+    })
+}
+
+fn announce(
+    options: &ServeOptions,
+    listen: SocketAddr,
+    url: &str,
+    state: &Path,
+    token: Option<&String>,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if options.json {
+        let line = serde_json::json!({
+            "url": url,
+            "listen": listen.to_string(),
+            "state": state,
+            "pid": std::process::id(),
+            "token": token,
+        });
+        writeln!(out, "{line}")?;
+    } else if let Some(token) = token {
+        writeln!(
+            out,
+            "\n  Open {url}#token={token}\n\n  This is the admin's token, shown this once; the command line finds it in {}.\n",
+            state.display()
+        )?;
+    } else {
+        writeln!(out, "\n  Serving {url}\n")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes a file for us only, whole or not at all.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(new, path)
+}
+
+async fn stop_signal() {
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::hangup()) => {}
+    }
+}
+
+/// A time as seconds.
+pub(crate) fn parse_time(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3_600),
+        Some((at, 'd')) => (&text[..at], 86_400),
+        _ => (text, 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let seconds = seconds.filter(|seconds| *seconds <= 31_536_000);
+    seconds.ok_or_else(|| format!("expected a time of a year at most, such as 90s, 5m, 2h or 1d, got {text:?}"))
+}
+
+/// A prefix with a slash before and none behind it.
+fn parse_prefix(text: &str) -> Result<String, String> {
+    let trimmed = text.trim_matches('/');
+    let is_good = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    match trimmed {
+        "" => Ok(String::new()),
+        path if path.split('/').all(is_good) => Ok(format!("/{path}")),
+        _ => Err(format!("expected a path of letters, digits, '.', '_' and '-', such as /glasshouse, got {text:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_prefixes() {
+        assert_eq!(parse_time("90s"), Ok(90));
+        assert_eq!(parse_time("2h"), Ok(7_200));
+        assert_eq!(parse_time("0"), Ok(0));
+        for wrong in ["", "m", "-1", "1.5h", "366d", "5x"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_prefix("/"), Ok(String::new()));
+        assert_eq!(parse_prefix("a/b/"), Ok("/a/b".into()));
+        for wrong in ["/..", "/a//b", "/a?b", "/{a}"] {
+            assert!(parse_prefix(wrong).is_err(), "{wrong}");
+        }
+    }
+}
