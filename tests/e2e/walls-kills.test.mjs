@@ -12,6 +12,9 @@ import { until } from './lib/wait.mjs';
 
 const COUNT = Number(process.env.GLASSHOUSE_KILLS ?? 20);
 
+/** Sends a signal to a process that may have ended. */
+const kill = (pid, signal) => { try { process.kill(pid, signal); } catch { /* it has */ } };
+
 const list = (directory) => { try { return readdirSync(directory); } catch { return []; } };
 
 /** A hierarchy of control groups in which we may make one: version 2, or the freezer of version 1. */
@@ -54,10 +57,17 @@ test(`${COUNT} sessions are killed in random ways, and nothing is left`, { skip:
     'the keeper outside': (all, server) => all.find((one) => one.parent === server && one.name !== '.init' && /keeper/.test(readFileSync(`/proc/${one.pid}/cmdline`, 'latin1')) && !/^NSpid:\s+\d+\s+1$/m.test(readFileSync(`/proc/${one.pid}/status`, 'latin1'))),
     'any process': (all) => all[random(all.length)],
   };
+  const run = (options) => start(['session', '--listen', '127.0.0.1:0', '--json', ...options], { wrap, env: { TMPDIR: join(place, 'tmp') } });
+  const nextSession = async () => {
+    const next = run(['--app', 'none', '--no-sound']);
+    await until('the next session is ready', () => next.out.includes('\n'));
+    kill(JSON.parse(next.out).pid, 'SIGTERM');
+    await next.ended;
+  };
   for (let number = 0; number < COUNT; number++) {
     const [way, choose] = Object.entries(ways)[number % Object.keys(ways).length];
     const options = [['--app', 'none', '--no-sound'], ['--app', 'none'], []][random(3)];
-    const server = start(['session', '--listen', '127.0.0.1:0', '--json', ...options], { wrap, env: { TMPDIR: join(place, 'tmp') } });
+    const server = run(options);
     let over = false;
     server.ended.then(() => { over = true; });
     if (choose) {
@@ -65,20 +75,25 @@ test(`${COUNT} sessions are killed in random ways, and nothing is left`, { skip:
       assert.ok(!over, server.err);
       const { pid } = JSON.parse(server.out);
       const chosen = choose(tree(pid), pid);
-      if (chosen === 'term') process.kill(pid, 'SIGTERM');
-      else if (chosen === 'server') process.kill(pid, 'SIGKILL');
+      if (chosen === 'term') kill(pid, 'SIGTERM');
+      else if (chosen === 'server') kill(pid, 'SIGKILL');
       else {
         assert.ok(chosen, `${way}: ${JSON.stringify(tree(pid))}`);
-        try { process.kill(chosen.pid, 'SIGKILL'); } catch { /* ended by itself */ }
+        const isJanitor = chosen.pid === ways['the keeper outside'](tree(pid), pid)?.pid;
+        kill(chosen.pid, 'SIGKILL');
         // Some deaths end the session and others do not; then the server is ended as well.
-        const since = Date.now();
-        await until('the session notices', () => over || Date.now() - since > random(500));
-        if (!over) process.kill(pid, 'SIGKILL');
+        const since = Date.now(), patience = random(500);
+        await until('the session notices', () => over || Date.now() - since > patience);
+        if (!over) {
+          kill(pid, 'SIGKILL');
+          // With both killed, nobody is left to clear away: that is for the next one to do.
+          if (isJanitor) await nextSession();
+        }
       }
     } else {
       const since = Date.now(), moment = random(600);
       await until('the moment comes', () => over || Date.now() - since >= moment);
-      for (const { pid } of tree(server.pid).filter(({ name }) => name === 'glasshouse').slice(0, 1)) process.kill(pid, 'SIGKILL');
+      for (const { pid } of tree(server.pid).filter(({ name }) => name === 'glasshouse').slice(0, 1)) kill(pid, 'SIGKILL');
       server.child.kill('SIGKILL');
     }
     await server.ended;

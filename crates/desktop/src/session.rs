@@ -41,25 +41,25 @@ struct Mount {
 }
 
 impl SessionDir {
-    /// Makes the directory. The caller has the keeper remove it.
-    pub(crate) fn create(user: Option<User>) -> Result<Self, Error> {
+    /// Names the directory, which is not there yet: first, the keeper is to know what it has to remove.
+    pub(crate) fn new(user: Option<User>) -> Result<Self, Error> {
         let mut random = [0_u8; 6];
         getrandom::fill(&mut random).map_err(|e| std::io::Error::other(e.to_string()))?;
         let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         // Not $XDG_RUNTIME_DIR: it is small memory for a browser profile, and closed to the desktop's user if root's.
         let root = std::env::temp_dir().join(format!("glasshouse-{name}"));
-        fs::DirBuilder::new().mode(0o700).create(&root).map_err(|e| {
+        Ok(Self { root, name, user, mounts: Vec::new() })
+    }
+
+    /// Makes the directory.
+    pub(crate) fn create(&self) -> Result<(), Error> {
+        fs::DirBuilder::new().mode(0o700).create(&self.root).map_err(|e| {
             std::io::Error::new(
                 e.kind(),
-                format!("cannot make {}: {e}: set TMPDIR to a writable folder", root.display()),
+                format!("cannot make {}: {e}: set TMPDIR to a writable folder", self.root.display()),
             )
         })?;
-        let dir = Self { root, name, user, mounts: Vec::new() };
-        if let Err(error) = dir.fill() {
-            let _ = fs::remove_dir_all(&dir.root);
-            return Err(error.into());
-        }
-        Ok(dir)
+        Ok(self.fill()?)
     }
 
     fn fill(&self) -> std::io::Result<()> {

@@ -76,6 +76,11 @@ impl Standing {
         self.asleep.load(Ordering::Acquire)
     }
 
+    /// Names something of the host that goes with the walls, even if our process is killed.
+    pub(crate) fn remove_at_end(&self, path: PathBuf) -> Result<(), Error> {
+        Ok(self.get().ok_or_else(ended)?.remove_at_end(path)?)
+    }
+
     /// What is used, while the walls stand.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.get().map(|sandbox| sandbox.usage())

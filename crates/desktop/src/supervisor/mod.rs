@@ -556,7 +556,7 @@ impl Supervisor {
     fn keeper_gone(&mut self) {
         let reached = self.walls.as_ref().and_then(|walls| walls.usage()?.reached());
         self.end_walls();
-        if let Some(user) = self.dir.user() {
+        if let (Some(user), false) = (self.dir.user(), self.dir.is_enclosed()) {
             // Their parent's death killed its children, but not theirs.
             for pid in crate::user::processes(user) {
                 if let Some(pid) = rustix::process::Pid::from_raw(pid) {

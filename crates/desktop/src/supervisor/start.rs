@@ -46,18 +46,16 @@ impl Supervisor {
             }
         }
         let lease = Lease::claim(&state)?;
-        let mut dir = SessionDir::create(User::of(&lease))?;
+        let mut dir = SessionDir::new(User::of(&lease))?;
         let (tx, rx) = mpsc::channel();
         let to_us = tx.clone();
         let keeper = Keeper::start(&config.keeper, move |message| {
             let _ = to_us.send(Msg::Keeper(message));
-        })
-        .inspect_err(|_| {
-            let _ = std::fs::remove_dir_all(dir.root());
         })?;
         let locks: Vec<_> = lease.lock().into_iter().collect();
         keeper.send(&ToKeeper::Remove(dir.root().to_path_buf()), &[])?;
         keeper.send(&ToKeeper::Hold, &locks)?;
+        dir.create()?;
         if walls.is_some() {
             x_server::make_socket_folder()?;
             keeper.send(&ToKeeper::Remove(dir.display_sockets()), &[])?;
@@ -129,11 +127,14 @@ impl Supervisor {
 
     /// Shows the display's socket, which is within walls, to the host as well: a second name of the same socket, which no
     /// program inside can exchange for something else.
-    pub(super) fn publish_display(&self) -> std::io::Result<()> {
+    pub(super) fn publish_display(&self) -> Result<(), Error> {
         let (Some(display), true) = (&self.display, self.dir.is_enclosed()) else { return Ok(()) };
         let name = format!("X{}", display.number);
         let sockets = self.dir.display_sockets();
         let public = sockets.with_file_name(&name);
+        if let Some(walls) = &self.walls {
+            walls.remove_at_end(public.clone())?;
+        }
         // From before the server was started again.
         let _ = std::fs::remove_file(&public);
         // Without following links.
@@ -142,7 +143,7 @@ impl Supervisor {
             return Ok(());
         }
         let _ = std::fs::remove_file(&public);
-        Err(std::io::Error::other("it is no socket"))
+        Err(std::io::Error::other("it is no socket").into())
     }
 
     fn take_profile(&mut self, profile: &Path) -> Result<(), Error> {

@@ -7,7 +7,10 @@ use std::{
     ffi::OsString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 pub use process::{Exit, Process};
@@ -32,7 +35,7 @@ pub struct Sandbox {
     // In the order in which they are dropped: what comes later is used by what comes earlier.
     init: Process,
     cgroup: Cgroup,
-    record: Record,
+    record: Mutex<Record>,
     lease: Lease,
     listeners: Vec<OwnedFd>,
     frozen: AtomicBool,
@@ -79,7 +82,7 @@ impl Sandbox {
         Ok(Self {
             init: started.process,
             cgroup,
-            record,
+            record: Mutex::new(record),
             lease,
             listeners: started.listeners,
             frozen: AtomicBool::new(false),
@@ -114,8 +117,8 @@ impl Sandbox {
     /// # Errors
     ///
     /// When the record of the session cannot be written.
-    pub fn remove_at_end(&mut self, path: PathBuf) -> Result<(), Error> {
-        self.record.remove_at_end(path)
+    pub fn remove_at_end(&self, path: PathBuf) -> Result<(), Error> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).remove_at_end(path)
     }
 
     /// Starts one more program: same walls, same limits. It ends with the session, and when the result is dropped.
@@ -245,8 +248,7 @@ fn start(
     let data = cgroup.missing().contains(&"memory").then_some(limits.memory);
     // With one, that is to refuse first, because it counts what it refuses.
     let processes = u64::from(limits.pids) * if cgroup.missing().contains(&"pids") { 1 } else { 2 };
-    let rlimits =
-        Rlimits { processes, open_files: limits.open_files, file_size: limits.file_size, data };
+    let rlimits = Rlimits { processes, open_files: limits.open_files, file_size: limits.file_size, data };
     Ok(Start {
         program,
         fds: fds.iter().map(|(_, number)| *number).collect(),
