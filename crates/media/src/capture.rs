@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     master::Shared,
+    pace::Pace,
     picture::Picture,
     screen::{Screen, Trouble},
     tiles::TileMap,
@@ -36,8 +37,7 @@ pub(crate) struct Capture {
     changed: TileMap,
     /// When the oldest damage not yet read was noticed.
     damaged_at: Option<Instant>,
-    /// The next grab must not come before this.
-    next_slot: Instant,
+    pace: Pace,
     measured: bool,
 }
 
@@ -56,7 +56,7 @@ impl Capture {
             damaged: TileMap::default(),
             changed: TileMap::default(),
             damaged_at: None,
-            next_slot: Instant::now(),
+            pace: Pace::new(Instant::now()),
             measured: false,
         }
     }
@@ -165,14 +165,14 @@ impl Capture {
         if self.measured && state.valid && self.damaged_at.is_none() {
             return Next::Wait(None);
         }
-        if Instant::now() < self.next_slot { Next::Wait(Some(self.next_slot)) } else { Next::Grab(period) }
+        let next = self.pace.next();
+        if Instant::now() < next { Next::Wait(Some(next)) } else { Next::Grab(period) }
     }
 
     fn grab(&mut self, screen: &mut Screen, period: Duration) -> Result<(), Trouble> {
         let now = Instant::now();
         let damaged_at = self.damaged_at.unwrap_or(now);
-        // An even grid as long as changes keep coming, and no wait for the first change after a pause.
-        self.next_slot = (self.next_slot + period).max(now + period / 2);
+        self.pace.take(period, now);
         if !self.measured {
             self.measure(screen)?;
         }

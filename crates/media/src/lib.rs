@@ -6,8 +6,10 @@
 pub mod audio;
 mod capture;
 mod codec;
+mod content;
 mod framer;
 mod master;
+mod pace;
 mod picture;
 mod pool;
 mod refine;

@@ -5,7 +5,7 @@ mod vpx;
 
 use std::time::Duration;
 
-use crate::{Error, VideoCodec, picture::Picture, tiles::TileMap};
+use crate::{Error, VideoCodec, content::Content, picture::Picture, tiles::TileMap};
 
 /// Coarsest value of the quantizer scale used here, that of libvpx's `rc_max_quantizer`.
 pub(crate) const COARSEST: u8 = 63;
@@ -16,8 +16,12 @@ pub(crate) struct Order<'a> {
     pub(crate) key: bool,
     /// Tiles that may differ from the frame before; all others are to be repeated. Ignored by a key frame.
     pub(crate) active: &'a TileMap,
+    /// What the active tiles show.
+    pub(crate) content: Content,
     /// Use exactly this quantizer (0 finest – 63) instead of what rate control says.
     pub(crate) quantizer: Option<u8>,
+    /// This only sharpens what is known already.
+    pub(crate) refinement: bool,
     /// Time since the previous frame, which the rate control may spend the bits of.
     pub(crate) elapsed: Duration,
 }

@@ -6,7 +6,7 @@ use vpx_sys as sys;
 use vpx_sys::vp8e_enc_control_id::{self as ctl};
 
 use super::{COARSEST, Encoded, Encoder, Order, Settings};
-use crate::{Error, VideoCodec, picture::Picture, tiles::TileMap};
+use crate::{Error, VideoCodec, content::Content, picture::Picture, tiles::TileMap};
 
 /// Finest quantizer of moving pictures: finer is not seen in motion; what holds still is refined afterwards.
 const FINEST_MOVING: u32 = 8;
@@ -16,9 +16,12 @@ const COARSEST_MOVING: u32 = 56;
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// A key frame may be as large as this much time of the bit rate: a joining viewer must not stall the others.
 const KEY_FRAME_BUDGET_MS: u32 = 250;
-/// Speed of VP8 ("cpu-used"). From −5 on the motion search misses scrolling text: 32 dB at twice the bytes of −4 and its
-/// 46 dB, for one tenth less time. A moving canvas alone would be as good at −8 for 60 % of the time.
-const VP8_SPEED: c_int = -4;
+/// Speed of VP8 ("cpu-used") where motion has to be found. From −5 on its search misses scrolling text: 32 dB at twice the
+/// bytes of −4 and its 46 dB. The price: −4 also tries out its loop filter on the whole picture, again and again.
+const VP8_SEARCHING_SPEED: c_int = -4;
+/// Speed of VP8 for everything else. On a moving canvas −4 is 1 to 2 dB better for one and a half times the time; a letter
+/// takes half the time, and is as sharp.
+const VP8_SPEED: c_int = -6;
 /// Speed of VP8 for a sudden change of much of the screen, such as a new page or another window: there is no motion to search
 /// for, it is on its way sooner, and what it leaves coarse is refined.
 const VP8_SUDDEN_SPEED: c_int = -10;
@@ -92,7 +95,7 @@ impl Vpx {
                 sys::VPX_ENCODER_ABI_VERSION as c_int,
             )
         })?;
-        let speed = if codec == VideoCodec::Vp9 { VP9_SPEED } else { VP8_SPEED };
+        let speed = if codec == VideoCodec::Vp9 { VP9_SPEED } else { VP8_SEARCHING_SPEED };
         let mut this = Self { codec, context, config, time: 0, speed, refining: Duration::ZERO };
         this.control(ctl::VP8E_SET_CPUUSED, speed)?;
         let key_limit = (KEY_FRAME_BUDGET_MS * fps / 10).max(100) as c_int;
@@ -119,6 +122,14 @@ impl Vpx {
         // SAFETY: the context is initialised, and all controls used here take one int by value.
         let result = unsafe { sys::vpx_codec_control_(&raw mut *self.context, id as c_int, value) };
         check(self.codec, "setting", result)
+    }
+
+    fn set_speed(&mut self, speed: c_int) -> Result<(), Error> {
+        if speed != self.speed {
+            self.control(ctl::VP8E_SET_CPUUSED, speed)?;
+            self.speed = speed;
+        }
+        Ok(())
     }
 
     fn last_quantizer(&mut self) -> u8 {
@@ -189,14 +200,9 @@ impl Encoder for Vpx {
             None => self.set_quantizers(FINEST_MOVING, COARSEST_MOVING)?,
         }
         let pause = self.refining + order.elapsed;
-        self.refining = if order.quantizer.is_some() { pause } else { Duration::ZERO };
+        self.refining = if order.refinement { pause } else { Duration::ZERO };
         if self.codec == VideoCodec::Vp8 {
-            let sudden = pause >= SUDDEN_PAUSE && order.active.count() * 3 >= order.active.len();
-            let speed = if sudden && !order.key && order.quantizer.is_none() { VP8_SUDDEN_SPEED } else { VP8_SPEED };
-            if speed != self.speed {
-                self.control(ctl::VP8E_SET_CPUUSED, speed)?;
-                self.speed = speed;
-            }
+            self.set_speed(vp8_speed(order, pause))?;
         }
         self.set_active(order.active)?;
         let step = order.elapsed.clamp(Duration::from_millis(5), LONGEST_PAUSE).as_micros() as i64;
@@ -246,6 +252,22 @@ impl Drop for Vpx {
     fn drop(&mut self) {
         // SAFETY: the context was initialised by `new` and is not used afterwards.
         unsafe { sys::vpx_codec_destroy(&raw mut *self.context) };
+    }
+}
+
+/// The speed for a frame after this long without anything but refinement.
+fn vp8_speed(order: &Order<'_>, pause: Duration) -> c_int {
+    let sudden = pause >= SUDDEN_PAUSE && order.active.count() * 3 >= order.active.len();
+    match order.content {
+        _ if order.key => VP8_SEARCHING_SPEED,
+        // The faster speeds choose the loop filter by the middle of the picture alone, and may leave it as strong as the coarse
+        // frames before needed it.
+        _ if order.refinement => VP8_SEARCHING_SPEED,
+        _ if sudden => VP8_SUDDEN_SPEED,
+        Content::Shifted => VP8_SEARCHING_SPEED,
+        // Without the bits to make it sharp at once it may be a small list that scrolls.
+        Content::Small if order.quantizer.is_none() => VP8_SEARCHING_SPEED,
+        Content::Small | Content::Motion => VP8_SPEED,
     }
 }
 
