@@ -20,6 +20,9 @@ use crate::{
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
+/// A screen that held still for this long needs no memory to read it into.
+const RESTING: Duration = Duration::from_secs(2);
+
 /// Where to connect to again.
 pub(crate) struct Target {
     pub(crate) display: String,
@@ -38,12 +41,17 @@ pub(crate) struct Capture {
     /// When the oldest damage not yet read was noticed.
     damaged_at: Option<Instant>,
     pace: Pace,
+    /// When the memory that the last grab used is given back, if nothing comes before.
+    rest_at: Option<Instant>,
     measured: bool,
 }
 
 enum Next {
     Stop,
-    Wait(Option<Instant>),
+    /// Nothing to do until there is news.
+    Watch,
+    /// Further events would only wake us for nothing until then.
+    Wait(Instant),
     Grab(Duration),
 }
 
@@ -57,6 +65,7 @@ impl Capture {
             changed: TileMap::default(),
             damaged_at: None,
             pace: Pace::new(Instant::now()),
+            rest_at: None,
             measured: false,
         }
     }
@@ -118,6 +127,11 @@ impl Capture {
         let _ = rustix::io::read(self.shared.wake_fd(), &mut counter);
     }
 
+    fn wait(&self, descriptors: &mut [PollFd<'_>], until: Option<Instant>) {
+        self.sleep(descriptors, until.map(|until| until.saturating_duration_since(Instant::now())));
+        self.shared.state.lock().capture.wakeups += 1;
+    }
+
     /// Follows one connection until it is lost (`Err`) or we are told to stop (`Ok`).
     fn watch(&mut self, screen: &mut Screen) -> Result<(), String> {
         loop {
@@ -135,16 +149,20 @@ impl Capture {
             }
             match self.next() {
                 Next::Stop => return Ok(()),
-                Next::Wait(until) => {
-                    let time = until.map(|until| until.saturating_duration_since(Instant::now()));
+                Next::Watch => {
+                    if self.rest_at.is_some_and(|at| at <= Instant::now()) {
+                        self.rest_at = None;
+                        self.scratch = Picture::new(self.scratch.width, self.scratch.height);
+                        screen.release_memory();
+                    }
                     let mut descriptors = [
                         PollFd::new(screen.stream(), PollFlags::IN),
                         PollFd::new(self.shared.wake_fd(), PollFlags::IN),
                     ];
-                    // Until the frame period is over, further events would only wake us for nothing.
-                    let watched = if until.is_some() { &mut descriptors[1..] } else { &mut descriptors[..] };
-                    self.sleep(watched, time);
-                    self.shared.state.lock().capture.wakeups += 1;
+                    self.wait(&mut descriptors, self.rest_at);
+                }
+                Next::Wait(until) => {
+                    self.wait(&mut [PollFd::new(self.shared.wake_fd(), PollFlags::IN)], Some(until));
                 }
                 Next::Grab(period) => match self.grab(screen, period) {
                     Ok(()) => {}
@@ -161,12 +179,12 @@ impl Capture {
             return Next::Stop;
         }
         // Damage is left where it is while nobody watches: the server reports the first and then keeps silent.
-        let Some(period) = state.period() else { return Next::Wait(None) };
+        let Some(period) = state.period() else { return Next::Watch };
         if self.measured && state.valid && self.damaged_at.is_none() {
-            return Next::Wait(None);
+            return Next::Watch;
         }
         let next = self.pace.next();
-        if Instant::now() < next { Next::Wait(Some(next)) } else { Next::Grab(period) }
+        if Instant::now() < next { Next::Wait(next) } else { Next::Grab(period) }
     }
 
     fn grab(&mut self, screen: &mut Screen, period: Duration) -> Result<(), Trouble> {
@@ -186,6 +204,7 @@ impl Capture {
             }
         };
         let captured_at = Instant::now();
+        self.rest_at = Some(captured_at + RESTING);
         self.changed.clear();
         let mut state = self.shared.state.lock();
         let state = &mut *state;

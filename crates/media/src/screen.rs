@@ -221,6 +221,13 @@ impl Screen {
         Ok((offset / 4) as u64)
     }
 
+    /// Gives back the memory that pixels arrive in; the next [`Screen::grab`] gets new pages.
+    pub(crate) fn release_memory(&mut self) {
+        if let Some((_, memory)) = &mut self.segment {
+            memory.release();
+        }
+    }
+
     /// What the last [`Screen::grab`] read.
     pub(crate) fn rects(&self) -> &[TileRect] {
         &self.rects

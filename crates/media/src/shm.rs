@@ -52,6 +52,14 @@ impl SharedMemory {
         // byte is a valid u8. The server writes only while it handles a request of ours, and none is under way.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.length) }
     }
+
+    /// Gives the pages back to the kernel; they read as zero until they are written again.
+    pub(crate) fn release(&mut self) {
+        // SAFETY: the range is our own mapping, and `&mut self` says that no slice of it is in use. The memory stays mapped.
+        let released =
+            unsafe { rustix::mm::madvise(self.address.as_ptr().cast(), self.length, rustix::mm::Advice::LinuxRemove) };
+        debug_assert!(released.is_ok(), "{released:?}");
+    }
 }
 
 impl Drop for SharedMemory {
@@ -59,5 +67,23 @@ impl Drop for SharedMemory {
         // SAFETY: the mapping was made by `new` with this length, and no slice of it outlives `self`.
         let unmapped = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), self.length) };
         debug_assert!(unmapped.is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // A panic is how a test fails.
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn released_memory_reads_as_zero_and_takes_new_bytes() {
+        let (mut memory, file) = SharedMemory::new(100_000).unwrap();
+        for _ in 0..2 {
+            rustix::io::pwrite(&file, &[7; 10], 90_000).unwrap();
+            assert_eq!(memory.bytes()[90_000..90_010], [7; 10]);
+            memory.release();
+            assert!(memory.bytes().iter().all(|&byte| byte == 0));
+        }
     }
 }
