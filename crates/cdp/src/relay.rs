@@ -21,6 +21,8 @@ use crate::{
 
 /// Bytes that are read at once from the browser, and from the client.
 const BUFFER: usize = 64 * 1024;
+/// Bytes of a client that are judged at once.
+const PIECE: usize = 16 * 1024;
 /// Answers of ours that wait until the client has read what came before.
 const MAX_ORDERS: usize = 16;
 /// How long a client may take to hear that it is over.
@@ -123,26 +125,30 @@ async fn up<C: AsyncRead>(
             tracker.follow(bytes);
             is_leaving.store(tracker.is_closed(), Ordering::Relaxed);
         }
-        let bytes = match &mut filter {
-            None => bytes,
-            Some(filter) => match filter.feed(bytes, &mut out, &mut replies) {
-                Ok(()) => &out,
-                Err(malformed) => {
-                    is_over = true;
-                    // Fails only when the other direction is over.
-                    let _ = orders.send(Order::Close(PROTOCOL_ERROR, malformed.0.into())).await;
-                    continue;
-                }
-            },
+        let Some(filter) = &mut filter else {
+            // That the browser is gone is seen by the other direction, which says so.
+            is_over |= browser.write_all(bytes).await.is_err();
+            continue;
         };
-        // That the browser is gone is seen by the other direction, which says so.
-        is_over |= browser.write_all(bytes).await.is_err();
-        out.clear();
-        for reply in replies.drain(..) {
-            is_over |= reply.ends;
-            let _ = orders.send(Order::Say(reply.text)).await;
-            if reply.ends {
-                let _ = orders.send(Order::Close(NORMAL, String::new())).await;
+        // Small pieces bound what is said about them at once.
+        for piece in bytes.chunks(PIECE) {
+            if let Err(malformed) = filter.feed(piece, &mut out, &mut replies) {
+                is_over = true;
+                // Fails only when the other direction is over.
+                let _ = orders.send(Order::Close(PROTOCOL_ERROR, malformed.0.into())).await;
+                break;
+            }
+            is_over |= browser.write_all(&out).await.is_err();
+            out.clear();
+            for reply in replies.drain(..) {
+                is_over |= reply.ends;
+                let _ = orders.send(Order::Say(reply.text)).await;
+                if reply.ends {
+                    let _ = orders.send(Order::Close(NORMAL, String::new())).await;
+                }
+            }
+            if is_over {
+                break;
             }
         }
     }
