@@ -55,7 +55,10 @@ const place = (page, x, y) => page.evaluate(([x, y]) => {
 const text = () => pages.reports.findLast(({ type }) => type === 'text')?.text;
 const events = (...types) => pages.reports.filter(({ type }) => types.includes(type));
 const emptied = async (page) => {
+  pages.reports.length = 0;
   await page.mouse.click(...await place(page, 200, 100));
+  // Keys overtake clicks inside Chromium, which finds out first whom a click hits.
+  await until('the click', () => events('mouseup').length > 0);
   await page.keyboard.press('Control+a');
   await page.keyboard.press('Backspace');
   pages.reports.length = 0;
