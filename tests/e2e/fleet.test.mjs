@@ -1,14 +1,16 @@
 // Many sessions behind one door: the API, the page through the gateway, freezing, limits, and a server that comes back.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { request } from 'node:http';
 import { before, test } from 'node:test';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import WebSocket from 'ws';
 import { isAlive } from './lib/process.mjs';
 import { Fleet } from './lib/serve.mjs';
 import { launch } from './lib/viewer.mjs';
-import { until } from './lib/wait.mjs';
+import { PATIENCE, until } from './lib/wait.mjs';
 
 let fleet, session;
 before(async () => {
@@ -139,6 +141,40 @@ test('a frozen session goes on when it is used', async () => {
   assert.equal((await fleet.api('GET', `api/v1/sessions/${session.id}`)).body.state, 'ready');
   await fleet.api('POST', `api/v1/sessions/${session.id}/freeze`);
   assert.equal((await fleet.api('POST', `api/v1/sessions/${session.id}/thaw`)).body.state, 'ready');
+});
+
+test('a program drives the browser through the gateway, with the power to', async () => {
+  const driven = await fleet.create({ sound: false, locale: 'de-DE', timezone: 'Asia/Tokyo', idle_freeze_seconds: 0 });
+  const path = `api/v1/sessions/${driven.id}/cdp`;
+  const control = await fleet.grant(['control'], driven.id);
+  assert.equal((await fleet.api('POST', path, undefined, { token: control.token })).status, 403);
+  const { token } = await fleet.grant(['cdp'], driven.id);
+  // Chromium starts after the session is ready.
+  const { url } = await until('there is a browser', async () => {
+    const { status, body } = await fleet.api('POST', path, undefined, { token });
+    return status === 200 && body;
+  });
+  const socket = new WebSocket(url);
+  const waiting = new Map();
+  socket.on('message', (text) => {
+    const { id, result, error } = JSON.parse(text);
+    waiting.get(id)?.(result ?? error);
+  });
+  await once(socket, 'open', { signal: AbortSignal.timeout(PATIENCE) });
+  const call = (method, params, sessionId) => new Promise((resolve, reject) => {
+    const id = waiting.size + 1;
+    setTimeout(() => reject(new Error(`${method} is not answered`)), PATIENCE).unref();
+    waiting.set(id, resolve);
+    socket.send(JSON.stringify({ id, method, params, sessionId }));
+  });
+  const { targetId } = await call('Target.createTarget', { url: 'about:blank' });
+  const { sessionId } = await call('Target.attachToTarget', { targetId, flatten: true });
+  const expression = '[navigator.language, Intl.DateTimeFormat().resolvedOptions().timeZone]';
+  const seen = (await call('Runtime.evaluate', { expression, returnByValue: true }, sessionId)).result?.value;
+  socket.close();
+  assert.deepEqual(seen, ['de-DE', 'Asia/Tokyo']);
+  assert.equal((await fleet.api('POST', `api/v1/sessions/${session.id}/cdp`)).status, 409);
+  assert.equal((await fleet.api('DELETE', `api/v1/sessions/${driven.id}`)).body.state, 'terminated');
 });
 
 test('the same request again makes no second session', async () => {

@@ -46,6 +46,7 @@ pub(crate) struct Live {
     pub(crate) id: SessionId,
     pub(crate) directory: Directory,
     pub(crate) api_token: String,
+    pub(crate) cdp_token: String,
     pub(crate) row: Mutex<Row>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -66,6 +67,7 @@ impl Live {
             id: record.id.clone(),
             directory,
             api_token: record.api_token.clone(),
+            cdp_token: record.cdp_token.clone(),
             state: watch::Sender::new(row.state),
             row: Mutex::new(row),
             commands,
@@ -149,6 +151,7 @@ struct Actor<'a> {
 
 impl Actor<'_> {
     async fn life(&mut self, process: Option<Process>, commands: &mut mpsc::Receiver<Command>) -> Outcome {
+        let is_found = process.is_some();
         let started = match process {
             Some(process) => Ok(process),
             None => {
@@ -170,6 +173,9 @@ impl Actor<'_> {
             let seconds = self.fleet.config.start_within.as_secs();
             let reason = format!("it was not ready within {seconds} s");
             return Outcome { state: State::Failed, ..self.end(process, &reason).await };
+        }
+        if is_found {
+            self.see_whether_frozen().await;
         }
         loop {
             let next = self.live.lifetime().next(
@@ -234,6 +240,17 @@ impl Actor<'_> {
         }
         self.fleet.change(self.live, to, Some(reason)).await;
         Ok(())
+    }
+
+    /// A session that was found may have been frozen, or have woken, while nobody looked.
+    async fn see_whether_frozen(&self) {
+        let Ok((StatusCode::OK, body)) = self.live.ask(Method::GET, "/managed/frozen", Bytes::new()).await else {
+            return;
+        };
+        let state = if body.as_ref() == b"true" { State::Frozen } else { State::Ready };
+        if self.live.state() != state {
+            self.fleet.change(self.live, state, Some("found")).await;
+        }
     }
 
     /// A frozen session goes on when a viewer does something, which does not pass through us.

@@ -25,7 +25,7 @@ use crate::{
     managed::{Directory, Record},
     memory,
     process::{self, Launcher, Process},
-    secret,
+    secret, socket,
     store::{self, Begun, KeyUse, Store},
     time,
     tokens::{self, Tokens},
@@ -306,6 +306,7 @@ impl Fleet {
             created_at,
             expires_at,
             api_token: secret::secret(),
+            cdp_token: secret::secret(),
             environment: spec.variables(),
         };
         let row = row_of(&record);
@@ -516,6 +517,22 @@ impl Fleet {
         match answer["token"].as_str() {
             Some(token) if status.is_success() => Ok(token.to_owned()),
             _ => Err(Error::Session(format!("no link: {status}"))),
+        }
+    }
+
+    /// Token with which programs drive a session's browser, for as long as it lives.
+    ///
+    /// # Errors
+    /// There is no such session, it is not ready yet, or it has no browser that can be driven.
+    pub async fn cdp_token(&self, id: &SessionId) -> Result<String, Error> {
+        let entered = self.enter(id, false).await?;
+        let token = entered.live.cdp_token.clone();
+        let path = format!("{}json/version", entered.path());
+        match socket::ask(&entered.socket(), Method::GET, &path, &token, Bytes::new()).await? {
+            (StatusCode::OK, _) => Ok(token),
+            _ => Err(Error::Conflict(
+                "no program can drive this session: it has no Chromium, or one without walls".into(),
+            )),
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Record {
     pub(crate) expires_at: Option<i64>,
     /// With which the server acts as admin of the room.
     pub(crate) api_token: String,
+    /// With which programs drive its browser.
+    pub(crate) cdp_token: String,
     /// For the programs on the desktop.
     pub(crate) environment: BTreeMap<String, String>,
 }
@@ -167,6 +169,7 @@ fn replace(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 pub struct Managed {
     directory: PathBuf,
     api_token: String,
+    cdp_token: String,
     environment: BTreeMap<String, String>,
     // Locked for as long as we live.
     _lock: fs::File,
@@ -198,6 +201,7 @@ impl Managed {
         Ok(Self {
             directory: directory.to_owned(),
             api_token: record.api_token,
+            cdp_token: record.cdp_token,
             environment: record.environment,
             _lock: lock,
         })
@@ -211,6 +215,11 @@ impl Managed {
     /// Token with which the server acts as admin.
     pub fn api_token(&self) -> &str {
         &self.api_token
+    }
+
+    /// Token with which programs drive the browser.
+    pub fn cdp_token(&self) -> &str {
+        &self.cdp_token
     }
 
     /// Variables for the programs on the desktop.
@@ -242,6 +251,7 @@ mod tests {
             created_at: 1,
             expires_at: None,
             api_token: "secret".into(),
+            cdp_token: "other".into(),
             environment: [("A".to_owned(), "b".to_owned())].into(),
         };
         directory.create(&record).unwrap();

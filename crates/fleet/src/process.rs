@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    Spec,
+    App, Spec,
     managed::{Directory, Holder, start_time},
 };
 
@@ -23,7 +23,7 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// Settings of a session that are ours to choose, whatever our own environment says. Others, such as those of its walls, it
 /// takes from there.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "LISTEN",
     "WEBRTC_PORT",
     "ALLOWED_HOSTS",
@@ -34,6 +34,7 @@ const OURS: [&str; 10] = [
     "USER_PASSWORD",
     "ADMIN_PASSWORD",
     "API_TOKEN",
+    "CDP_TOKEN",
 ];
 
 /// How all sessions are started.
@@ -102,6 +103,10 @@ fn arguments(media: IpAddr, spec: &Spec, path: &str) -> Vec<OsString> {
     }
     if let Some(fps) = spec.max_fps {
         all.push(format!("--max-fps={fps}").into());
+    }
+    if let (Some(locale), App::Chromium) = (&spec.locale, spec.app) {
+        // What pages see; the variables change the browser's own words.
+        all.push(format!("--app-flag=--accept-lang={locale}").into());
     }
     if spec.sound == Some(false) {
         all.push("--no-sound".into());
@@ -180,7 +185,7 @@ pub(crate) fn directories(root: &std::path::Path) -> io::Result<Vec<std::path::P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{App, Screen, secret};
+    use crate::{Screen, secret};
 
     #[test]
     fn options() {

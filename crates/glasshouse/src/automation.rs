@@ -39,13 +39,18 @@ pub(crate) fn clients(options: &SessionOptions) -> u16 {
     options.cdp_clients.unwrap_or(if is_apart { CLIENTS } else { 0 })
 }
 
-/// Makes the gate; none when the session has no Chromium of ours, or is to have no gate.
-pub(crate) fn gate(options: &SessionOptions, desktop: &Arc<Desktop>) -> anyhow::Result<Option<Automation>> {
+/// Makes the gate, for a token that is given or made up; none when the session has no Chromium of ours, or is to have no gate.
+pub(crate) fn gate(
+    options: &SessionOptions,
+    given: Option<&str>,
+    desktop: &Arc<Desktop>,
+) -> anyhow::Result<Option<Automation>> {
     let clients = clients(options);
     if clients == 0 {
         return Ok(None);
     }
-    let token = match env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
+    let given = given.map(str::to_owned).or_else(|| env::var(TOKEN).ok().filter(|token| !token.is_empty()));
+    let token = match given {
         Some(token) if token.len() < MIN_TOKEN => bail!("{TOKEN} is too short: use {MIN_TOKEN} characters or more"),
         Some(token) => token,
         None => glasshouse_cdp::random_token()?,

@@ -25,7 +25,7 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Create a session on the running server, and print its link when it is ready.
-    New(NewOptions),
+    New(Box<NewOptions>),
     /// List the sessions of the running server.
     Ls(ListOptions),
     /// Print a fresh link to a session.
@@ -149,7 +149,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 impl Verb {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::New(options) => create(options).await,
+            Self::New(options) => create(*options).await,
             Self::Ls(options) => list(&options).await,
             Self::Open(options) => {
                 let server = Server::find(&options.server)?;

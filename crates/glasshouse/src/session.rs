@@ -136,7 +136,7 @@ async fn session(options: SessionOptions, managed: Option<&Managed>) -> anyhow::
     // Nobody else sets it.
     let _ = room.set(server.clone());
 
-    let automation = automation::gate(&options, &desktop)?;
+    let automation = automation::gate(&options, managed.map(Managed::cdp_token), &desktop)?;
     let gate = automation.as_ref().map(|automation| automation.gate.clone());
     let routes = server.router_with_page(automation::page(gate.clone()));
     let port = {

@@ -25,6 +25,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/sessions/{id}/freeze", post(sessions::freeze))
         .route("/sessions/{id}/thaw", post(sessions::thaw))
         .route("/sessions/{id}/links", post(sessions::link))
+        .route("/sessions/{id}/cdp", post(sessions::cdp))
         .route("/sessions/{id}/screenshot", get(sessions::screenshot))
         .route("/sessions/{id}/logs", get(sessions::logs))
         .route("/sessions/{id}/events", get(events::of_session))
@@ -59,6 +60,7 @@ impl Modify for Bearer {
         sessions::freeze,
         sessions::thaw,
         sessions::link,
+        sessions::cdp,
         sessions::screenshot,
         sessions::logs,
         events::of_session,

@@ -355,6 +355,40 @@ pub(crate) async fn link(
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(Link { url, token })).into_response())
 }
 
+/// Where programs drive a session's browser.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Driver {
+    /// For `connectOverCDP` and the like: a WebSocket that speaks the DevTools protocol.
+    url: String,
+    /// What is secret of it. Good until the session ends.
+    token: String,
+}
+
+/// Says where programs drive a session's Chromium.
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/cdp", tag = "sessions", params(
+    ("id" = String, Path, description = "Id of the session."),
+), responses(
+    (status = 200, description = "The address.", body = Driver),
+    (status = 401, description = "No token.", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "The token lacks the power `cdp`.", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "There is none that runs.", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is not ready yet, or has no Chromium.", body = Problem, content_type = "application/problem+json"),
+    (status = 502, description = "It does not answer.", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn cdp(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    ClientOf(client): ClientOf,
+    Id(id): Id,
+) -> Answer {
+    caller.session(Power::Cdp, &id)?;
+    let token = shared.fleet.cdp_token(&id).await?;
+    shared.fleet.audit(caller.did("session.cdp", &id, "")).await;
+    let scheme = if client.scheme == "https" { "wss" } else { "ws" };
+    let url = format!("{scheme}://{}{}/s/{id}/cdp?token={token}", client.host, shared.config.path_prefix);
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(Driver { url, token })).into_response())
+}
+
 /// The screen of a session as JPEG.
 #[utoipa::path(get, path = "/api/v1/sessions/{id}/screenshot", tag = "sessions", params(
     ("id" = String, Path, description = "Id of the session."),
