@@ -1,12 +1,12 @@
 // What is within the walls of a session stays there, and what is outside cannot be reached.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync, existsSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { exposed, Session, runToEnd } from './lib/session.mjs';
+import { exposed, PROGRAM, runToEnd, Session } from './lib/session.mjs';
 import { until } from './lib/wait.mjs';
 
 /** The session's directory on this machine; HOME of its programs is `home` in it. */
@@ -148,6 +148,36 @@ test('memory, processes and disk are limited, and members are told', { skip: pro
   const { code, err } = await runToEnd(['session', '--listen', '127.0.0.1:0', '--no-sound', '--disk', '48m', '--', '/bin/sh', '-c', 'n=0; while :; do head -c 4194304 /dev/zero >"$HOME/$n"; n=$((n+1)); sleep 0.02; done']);
   assert.equal(code, 0, err);
   assert.match(err, /session ended: the session has filled its disk: \d+ of 48 MiB/);
+});
+
+test('an ordinary user has the same walls, and its sessions sleep without control groups', { skip: process.getuid() !== 0 && 'the other tests are that already' }, async (t) => {
+  const user = 64_321;
+  const place = mkdtempSync(join(tmpdir(), 'walls-user-'));
+  t.after(() => rmSync(place, { recursive: true }));
+  chmodSync(place, 0o755);
+  const program = join(place, 'glasshouse');
+  copyFileSync(PROGRAM, program);
+  chmodSync(program, 0o755);
+  for (const name of ['runtime', 'tmp']) { mkdirSync(join(place, name), { mode: 0o700 }); chownSync(join(place, name), user, user); }
+  writeFileSync(join(place, 'tmp', 'diary'), 'dear diary');
+  chownSync(join(place, 'tmp', 'diary'), user, user);
+  // A change of user undoes that we end with our parent.
+  const wrap = ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--inh-caps=-all', '--', 'setpriv', '--pdeathsig=KILL', '--', 'sh', '-c', `shift; exec ${program} "$@"`, 'sh'];
+  const seen = await inside(t, `id -u >"$HOME/id"; cat ${place}/tmp/diary >"$HOME/diary" 2>&1; cat /proc/net/unix >"$HOME/sockets"; grep -E 'Seccomp:|NoNewPrivs|CapEff' /proc/self/status >"$HOME/status"`,
+    ['id', 'diary', 'sockets', 'status'], [], { wrap, env: { XDG_RUNTIME_DIR: join(place, 'runtime'), TMPDIR: join(place, 'tmp') } });
+  assert.equal(seen.id.trim(), '1000');
+  assert.ok(!seen.diary.includes('dear'), seen.diary);
+  assert.ok(!seen.sockets.includes('glasshouse-display'));
+  assert.deepEqual(seen.status.match(/[0-9a-f]+$/gm), ['0000000000000000', '1', '2']);
+  const { session } = seen;
+  for (const { pid } of session.processes()) assert.equal(Number(status({ pid })('Uid').split(/\s/)[0]), user);
+  const within = () => session.processes().filter(({ pid }) => namespace(pid, 'pid') !== namespace('self', 'pid'));
+  const { token } = await session.login('admin');
+  assert.equal((await session.api('POST', '/api/glasshouse/freeze', undefined, token)).status, 204);
+  assert.ok(within().length > 2);
+  for (const one of within()) assert.equal(status(one)('State')[0], 'T', one.name);
+  assert.equal((await session.api('POST', '/api/glasshouse/thaw', undefined, token)).status, 204);
+  assert.ok(within().every((one) => status(one)('State')[0] !== 'T'));
 });
 
 test('isolation is switched off by name only, and what is wrong is said', async () => {

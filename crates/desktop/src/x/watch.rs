@@ -103,10 +103,14 @@ impl Watch {
             };
             Ok(reply.value32().and_then(|mut values| values.next()))
         };
-        if let Some(window) = read(x.root)?
-            && read(window)? == Some(window)
-        {
-            let _ = self.supervisor.send(Msg::WindowManager);
+        if let Some(window) = read(x.root)? {
+            // It names itself a moment after the root window names it: then there is another event. An error says that
+            // it is gone.
+            let mask = ChangeWindowAttributesAux::new().event_mask(EventMask::PROPERTY_CHANGE);
+            let _ = x.conn.change_window_attributes(window, &mask)?.check();
+            if read(window)? == Some(window) {
+                let _ = self.supervisor.send(Msg::WindowManager);
+            }
         }
         Ok(())
     }
