@@ -125,6 +125,14 @@ test('the host and private networks are refused with an explanation; exposed por
   assert.ok(shown.hits() >= allowed.length);
 });
 
+const hasFirefox = ['/usr/bin/firefox-esr', '/usr/bin/firefox'].some((path) => existsSync(path));
+test('Firefox keeps its sandbox, and goes the same way', { skip: !hasFirefox && 'there is no Firefox' }, async (t) => {
+  const shown = await page(t, '<p>shown to Firefox', true);
+  const session = await Session.start(['--app', 'firefox', '--no-sound', '--url', `http://127.0.0.1:${shown.port}/`]);
+  t.after(() => session.stop());
+  await until('the page is asked for', () => shown.hits() > 0);
+});
+
 test('no way out at all, and lists of hosts', async (t) => {
   const shown = await page(t, '<p>shown', true);
   const [blocked] = await load(t, ['http://example.com/'], ['--deny-host', '*']);

@@ -101,9 +101,9 @@ const ABSENT: &[libc::c_long] = &[
     libc::SYS_quotactl_fd,
 ];
 
-/// New namespaces that a program may not make. User, pid and network ones are what Chromium's sandbox is made of.
-const NAMESPACES: &[i32] =
-    &[libc::CLONE_NEWNS, libc::CLONE_NEWUTS, libc::CLONE_NEWIPC, libc::CLONE_NEWCGROUP, CLONE_NEWTIME];
+/// New namespaces that a program may not make. User, pid and network ones are what
+/// Chromium's sandbox is made of, and Firefox's of ipc ones as well: without them its tabs crash.
+const NAMESPACES: &[i32] = &[libc::CLONE_NEWNS, libc::CLONE_NEWUTS, libc::CLONE_NEWCGROUP, CLONE_NEWTIME];
 
 /// Not in the libc crate for all targets; linux/sched.h.
 const CLONE_NEWTIME: i32 = 0x80;
