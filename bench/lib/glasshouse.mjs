@@ -14,12 +14,16 @@ export class Glasshouse {
   /** Starts a session that shows `url` full screen. `flags`: further options of `glasshouse session`. */
   async start(url, flags = []) {
     if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} not found: build it with cargo build --release`);
-    this.child = new Child([PROGRAM, 'session', '--listen', '127.0.0.1:0', '--json', '--url', url, '--app-flag=--kiosk', ...flags], {
+    // Within the walls, this machine's loopback is out of reach unless it is named.
+    const { hostname, port } = new URL(url);
+    const exposed = hostname === '127.0.0.1' ? ['--expose', port] : [];
+    this.child = new Child([PROGRAM, 'session', '--listen', '127.0.0.1:0', '--json', '--url', url, '--app-flag=--kiosk', ...exposed, ...flags], {
       env: { HOME: process.env.HOME }, log: join(scratch('glasshouse'), 'log'), stdout: 'pipe',
     });
     const line = await Promise.race([firstLine(this.child.process.stdout), this.child.ended.then((status) => {
       throw new Error(`glasshouse ended with ${status}: ${this.child.tail()}`);
     })]);
+    this.readyAt = performance.now();
     Object.assign(this, JSON.parse(line));
     this.origin = new URL(this.url).origin;
     const token = new URL(this.url).hash.replace('#token=', '');
@@ -29,6 +33,21 @@ export class Glasshouse {
   /** Environment for other programs on the same display. */
   get environment() {
     return { DISPLAY: this.display, ...(this.xauthority ? { XAUTHORITY: this.xauthority } : {}) };
+  }
+
+  /** Calls an admin's part of the API. */
+  async call(method, path, body) {
+    const response = await fetch(this.origin + path, { method, body, headers: { authorization: `Bearer ${this.admin}` } });
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    await response.arrayBuffer();
+  }
+
+  /** Asks Chromium for its version through the DevTools gate. */
+  async devtools() {
+    const address = new URL(this.cdp);
+    const response = await fetch(`${this.origin}/json/version`, { headers: { authorization: `Bearer ${address.searchParams.get('token')}` } });
+    await response.arrayBuffer();
+    return response.ok;
   }
 
   async #post(path, body) {

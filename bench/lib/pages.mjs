@@ -9,7 +9,13 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; ch
 
 /** Starts the server; `url(name)` is the address of a page. */
 export async function servePages() {
+  let painted = () => {};
   const server = createServer(async (request, response) => {
+    if (request.url === '/painted') {
+      response.writeHead(204).end();
+      painted();
+      return;
+    }
     const name = basename(new URL(request.url, 'http://x').pathname);
     try {
       const body = await readFile(join(FOLDER, name));
@@ -20,5 +26,10 @@ export async function servePages() {
   });
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   const { port } = server.address();
-  return { url: (name) => `http://127.0.0.1:${port}/${name}.html`, stop: () => { server.closeAllConnections(); server.close(); } };
+  return {
+    /** Settles when a page next says that it was painted; only `first` does. */
+    nextPaint: () => new Promise((resolve) => { painted = resolve; }),
+    url: (name) => `http://127.0.0.1:${port}/${name}.html`,
+    stop: () => { server.closeAllConnections(); server.close(); },
+  };
 }

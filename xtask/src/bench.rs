@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     let node = Node::ensure()?;
     web::build(&node)?;
     node.install("bench")?;
-    let packages = ["glasshouse", "glasshouse-media", "glasshouse-webrtc"];
+    let packages = ["glasshouse", "glasshouse-media", "glasshouse-webrtc", "glasshouse-sandbox", "glasshouse-cdp"];
     let mut build = shell::cargo(["build", "--release", "--bins", "--examples"]);
     build.args(packages.iter().flat_map(|package| ["--package", package]));
     shell::run(&mut build)?;

@@ -1,4 +1,4 @@
-//! Measures the gate against going straight to Chromium, both in one run: `cargo run --release -p glasshouse-cdp --example measure`.
+//! Measures the gate against going straight to Chromium, both in one run: `cargo run --release -p glasshouse-cdp --example gate_bench`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement fails by panicking, and prints")]
 

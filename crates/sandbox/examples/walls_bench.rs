@@ -1,4 +1,4 @@
-//! Measures what the walls cost: `cargo run --release -p glasshouse-sandbox --example measure`.
+//! Measures what the walls cost: `cargo run --release -p glasshouse-sandbox --example walls_bench`.
 //!
 //! Prints medians, and ratios of two things measured in turns in one run: start of a program with and without walls;
 //! freezing and thawing; one large download directly and through the way out.
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match starts().and_then(|()| freezing()).and_then(|()| browser()).and_then(|()| downloads()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("measure: {error}");
+            eprintln!("walls_bench: {error}");
             ExitCode::FAILURE
         }
     }
