@@ -31,7 +31,7 @@ async function once(pages, flags) {
   try {
     await session.start(pages.url('first'), flags);
     const ready = session.readyAt - from;
-    const devtools = session.cdp ? until('CDP', () => session.devtools().catch(() => false), { every: 2 }).then(since) : null;
+    const devtools = session.cdp ? until('CDP', () => session.devtools().catch(() => false), { every: 10 }).then(since) : null;
     const [painted, answered] = await Promise.all([paint, devtools]);
     return { ready, painted, answered };
   } finally {
