@@ -15,6 +15,7 @@ let pages, session;
 before(async () => {
   pages = await servePages();
   session = await Session.start(['--url', pages.url('colors.html')]);
+  await settled(session.cdp);
 });
 after(async () => {
   await session?.stop();
@@ -80,6 +81,18 @@ class Raw {
     return result.result.value;
   }
 }
+
+/** Waits for the first page: Playwright hangs on one whose first navigation is still on its way. */
+const settled = (url) => until('the first page has come', async () => {
+  const raw = await Raw.connect(socketUrl(url));
+  const late = setTimeout(() => raw.socket.terminate(), 5000);
+  try {
+    return await raw.evaluate('location.href !== "about:blank" && document.readyState === "complete"', await raw.page());
+  } finally {
+    clearTimeout(late);
+    raw.socket.close();
+  }
+});
 
 test('Playwright connects with one URL, over HTTP or WebSocket, with the token in it or as a Bearer', async () => {
   const bare = `${session.origin}/cdp`;
@@ -253,8 +266,8 @@ test('when the browser ends, clients hear why, and the same URL works again', as
   const { code, reason } = await raw.closed;
   assert.equal(code, 1012);
   assert.match(reason, /connect again/);
-  let again;
-  await until('the browser is back', async () => { again = await chromium.connectOverCDP(session.cdp); return true; });
+  await settled(session.cdp);
+  const again = await chromium.connectOverCDP(session.cdp);
   const page = await again.contexts()[0].newPage();
   await page.goto(pages.url('input.html'));
   await again.close();
@@ -264,6 +277,7 @@ test('a session below a path, behind a proxy that ends TLS, gives addresses that
   const other = await Session.start(['--path-prefix', '/desk'], { env: { GLASSHOUSE_CDP_TOKEN: 'a-token-of-the-owner' } });
   try {
     assert.equal(other.cdp, `${other.origin}/desk/cdp?token=a-token-of-the-owner`);
+    await settled(other.cdp);
     const browser = await chromium.connectOverCDP(other.cdp);
     assert.equal(browser.contexts().length, 1);
     await browser.close();
