@@ -5,37 +5,34 @@ use std::{
     ffi::OsString,
     fs,
     net::IpAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use hyper::{Method, StatusCode, body::Bytes};
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
-    Audit, AuditEntry, Change, Error, Event, FieldError, Filter, Grant, Limits, NewToken, Page, Power, SessionId, Spec,
-    State, TokenInfo, View,
+    Audit, AuditEntry, Change, Error, Event, FieldError, Filter, Grant, Limits, Page, SessionId, Spec, State, View,
     actor::{self, Command, Live},
     admission::{self, Admission},
     events::Events,
     managed::{Directory, Record},
     memory,
     process::{self, Launcher, Process},
-    secret, socket,
+    secret, socket, state_dir,
     store::{self, Begun, KeyUse, Store},
     time,
-    tokens::{self, Tokens},
+    tokens::Tokens,
+    usage::Use,
     view::Row,
 };
 
 /// Longest path of the state directory in bytes: a socket's path in it must fit into 107 (unix(7)).
 const MAX_STATE: usize = 64;
-/// How long a server that is about to end may hold its state directory.
-const TAKE_OVER: Duration = Duration::from_secs(3);
 /// Between rounds of tidying.
 const TIDY: Duration = Duration::from_secs(60);
 
@@ -85,60 +82,19 @@ pub struct Created {
 /// All sessions of this host. Dropping it leaves them running.
 #[derive(Clone)]
 pub struct Fleet {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) launcher: Launcher,
-    store: Store,
-    tokens: Tokens,
+    pub(crate) store: Store,
+    pub(crate) tokens: Tokens,
     live: Mutex<HashMap<SessionId, Arc<Live>>>,
     admission: Mutex<Admission>,
     events: Events,
     // Locked for as long as we live.
     _lock: fs::File,
-}
-
-/// Use of a session for as long as this is held: it is not idle meanwhile.
-pub struct Use {
-    live: Arc<Live>,
-    is_connection: bool,
-    touches: bool,
-}
-
-impl Use {
-    /// The session's socket for HTTP.
-    pub fn socket(&self) -> PathBuf {
-        self.live.directory.socket()
-    }
-
-    /// Path of everything of the session as it knows it itself, with a slash at the end.
-    pub fn path(&self) -> String {
-        self.live.row.lock().path.clone()
-    }
-
-    /// From now on it is a connection that lasts, and is counted as such.
-    pub fn connected(&mut self) {
-        if !std::mem::replace(&mut self.is_connection, true) {
-            self.live.connections.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-}
-
-impl Drop for Use {
-    fn drop(&mut self) {
-        if self.is_connection {
-            self.live.connections.fetch_sub(1, Ordering::AcqRel);
-        }
-        if self.touches {
-            self.live.used_at.store(time::now(), Ordering::Relaxed);
-            if self.live.uses.fetch_sub(1, Ordering::AcqRel) == 1 {
-                // When its queue is full, it looks at its time-outs anyway.
-                let _ = self.live.commands.try_send(Command::Changed);
-            }
-        }
-    }
 }
 
 impl Fleet {
@@ -156,8 +112,8 @@ impl Fleet {
         let make = |path: &PathBuf| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         let sessions = state.join("s");
         make(&sessions).map_err(Error::io(format!("cannot make {}", sessions.display())))?;
-        check_private(state).map_err(Error::io(format!("cannot use {}", state.display())))?;
-        let lock = lock(state).await?;
+        state_dir::check_private(state).map_err(Error::io(format!("cannot use {}", state.display())))?;
+        let lock = state_dir::lock(state).await?;
         let (store, was_damaged) = Store::open(&state.join("fleet.db"))?;
         let known = store.with(|db| store::sessions::open_ones(db)).await?;
         let tokens = Tokens::default();
@@ -193,85 +149,6 @@ impl Fleet {
             }
         });
         Ok(Self { inner })
-    }
-
-    /// The admin's token, kept in the file `admin-token` of the state directory for the command line; made when there is none
-    /// that works. The second value says whether it is new.
-    ///
-    /// # Errors
-    /// The file cannot be read or written.
-    pub async fn admin_token(&self) -> Result<(String, bool), Error> {
-        let path = self.inner.config.state.join("admin-token");
-        let failed = |error| Error::io(format!("cannot use {}", path.display()))(error);
-        let kept = match fs::read_to_string(&path) {
-            Ok(text) => Some(text.trim().to_owned()).filter(|token| tokens::is_token(token)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(failed(error)),
-        };
-        if let Some(token) = &kept
-            && self.grant(token).is_some_and(|grant| grant.allows_fleet(Power::Admin))
-        {
-            return Ok((token.clone(), false));
-        }
-        let is_new = kept.is_none();
-        let admin = NewToken {
-            name: "admin".into(),
-            session: None,
-            powers: [Power::Admin].into_iter().collect(),
-            expires_at: None,
-        };
-        // After the database was lost, the old one is good again: who has the file has the rights.
-        let secret = kept.unwrap_or_else(|| tokens::make().0);
-        self.inner.add_token(&secret, &admin).await?;
-        if is_new {
-            let new = path.with_extension("new");
-            let write = || {
-                let _ = fs::remove_file(&new);
-                let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-                std::io::Write::write_all(&mut file, format!("{secret}\n").as_bytes())?;
-                fs::rename(&new, &path)
-            };
-            write().map_err(failed)?;
-        }
-        Ok((secret, is_new))
-    }
-
-    /// Whom a secret stands for.
-    pub fn grant(&self, secret: &str) -> Option<Grant> {
-        if tokens::is_token(secret) { self.inner.tokens.grant(secret, time::now()) } else { None }
-    }
-
-    /// Makes a token; returns its secret, which is not kept.
-    ///
-    /// # Errors
-    /// There is no such session, or the database refuses.
-    pub async fn create_token(&self, token: &NewToken) -> Result<(String, TokenInfo), Error> {
-        if let Some(session) = &token.session {
-            self.live(session)?;
-        }
-        let secret = tokens::make().0;
-        let info = self.inner.add_token(&secret, token).await?;
-        Ok((secret, info))
-    }
-
-    /// All tokens.
-    ///
-    /// # Errors
-    /// The database refuses.
-    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, Error> {
-        let all = self.inner.store.with(|db| store::tokens::all(db)).await?;
-        Ok(all.into_iter().map(|(_, info)| info).collect())
-    }
-
-    /// Revokes a token.
-    ///
-    /// # Errors
-    /// There is none, or the database refuses; it is good no more even then.
-    pub async fn revoke_token(&self, id: &str) -> Result<(), Error> {
-        self.inner.tokens.remove(id);
-        let id = id.to_owned();
-        let existed = self.inner.store.with(move |db| store::tokens::remove(db, &id)).await?;
-        if existed { Ok(()) } else { Err(Error::NotFound) }
     }
 
     /// Creates a session; returns at once, while it is being started.
@@ -480,11 +357,7 @@ impl Fleet {
         if live.state() == State::Creating {
             return Err(Error::Conflict("the session is still being created: wait until it is ready".into()));
         }
-        if touches {
-            live.uses.fetch_add(1, Ordering::AcqRel);
-            live.used_at.store(time::now(), Ordering::Relaxed);
-        }
-        let entered = Use { live, is_connection: false, touches };
+        let entered = Use::new(live, touches);
         if touches && entered.live.state() == State::Frozen {
             self.thaw(id).await?;
         }
@@ -577,7 +450,7 @@ impl Fleet {
         self.inner.store.with(|db| db.query_row("SELECT 1", [], |_| Ok(()))).await
     }
 
-    fn live(&self, id: &SessionId) -> Result<Arc<Live>, Error> {
+    pub(crate) fn live(&self, id: &SessionId) -> Result<Arc<Live>, Error> {
         self.inner.live.lock().get(id).cloned().ok_or(Error::NotFound)
     }
 }
@@ -715,21 +588,6 @@ impl Inner {
         Ok(live.view())
     }
 
-    async fn add_token(&self, secret: &str, token: &NewToken) -> Result<TokenInfo, Error> {
-        let hash = secret::hash(secret);
-        let grant = Grant {
-            token: tokens::make().1,
-            session: token.session.clone(),
-            powers: token.powers,
-            expires_at: token.expires_at,
-        };
-        let info = TokenInfo { name: token.name.clone(), grant: grant.clone(), created_at: time::now() };
-        let kept = info.clone();
-        self.store.with(move |db| store::tokens::insert(db, &hash, &kept)).await?;
-        self.tokens.add(hash, grant);
-        Ok(info)
-    }
-
     async fn audit(&self, entry: Audit) {
         if let Err(error) = self.store.with(move |db| store::audit::add(db, time::now(), &entry)).await {
             tracing::error!(%error, "the audit log cannot be written");
@@ -774,32 +632,4 @@ fn row_of(record: &Record) -> Row {
 /// A time so many seconds later, in milliseconds since 1970.
 fn after(millis: i64, seconds: u64) -> i64 {
     millis.saturating_add(i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX))
-}
-
-/// Whether nobody else can change or read what is in a directory.
-fn check_private(path: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = fs::metadata(path)?;
-    let is_ours = meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0;
-    if is_ours {
-        Ok(())
-    } else {
-        Err(std::io::Error::other("it must be ours alone: chown it to this user, and chmod 700"))
-    }
-}
-
-async fn lock(state: &std::path::Path) -> Result<fs::File, Error> {
-    let failed = || format!("cannot use {}", state.display());
-    let open = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(state.join("lock"));
-    let file = open.map_err(Error::io(failed()))?;
-    let taken = async {
-        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    if tokio::time::timeout(TAKE_OVER, taken).await.is_err() {
-        let reason = "another `glasshouse serve` uses it: stop that one, or choose another directory with --state";
-        return Err(Error::io(failed())(std::io::Error::other(reason)));
-    }
-    Ok(file)
 }

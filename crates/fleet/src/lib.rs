@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+mod access;
 mod actor;
 mod admission;
 mod error;
@@ -18,19 +19,22 @@ mod process;
 mod secret;
 pub mod socket;
 mod spec;
+mod state_dir;
 mod store;
 mod time;
 mod tokens;
+mod usage;
 mod view;
 
 pub use admission::Limits;
 pub use error::{Error, FieldError};
 pub use events::Event;
-pub use fleet::{Config, Created, Fleet, Idempotency, Use};
+pub use fleet::{Config, Created, Fleet, Idempotency};
 pub use managed::Managed;
 pub use secret::SessionId;
 pub use spec::{App, Change, Screen, Spec};
 pub use store::{Audit, AuditEntry, Filter, Page, TokenInfo};
 pub use time::rfc3339;
 pub use tokens::{Grant, NewToken, Power, Powers};
+pub use usage::Use;
 pub use view::{State, View};
