@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::shell::target;
+use crate::shell::{self, target};
 
 /// A step and the state of its inputs.
 pub(crate) struct Stamp {
@@ -23,6 +23,8 @@ impl Stamp {
     /// An input cannot be read.
     pub(crate) fn new(step: &str, inputs: &[PathBuf]) -> anyhow::Result<Self> {
         let mut hasher = DefaultHasher::new();
+        // Another checkout may share the target directory, and has outputs of its own.
+        shell::root().hash(&mut hasher);
         for input in inputs {
             add(&mut hasher, input).with_context(|| format!("cannot read {}", input.display()))?;
         }
