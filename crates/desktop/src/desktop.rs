@@ -27,6 +27,7 @@ use crate::{
         control::Control,
         cursor::Cursors,
         input::{Injector, Queue},
+        thumbnail::{self, Thumbnail},
         watch::{Seen, Watch},
     },
 };
@@ -292,6 +293,18 @@ impl Desktop {
                 .encode(&pixels, size.width, size.height, jpeg_encoder::ColorType::Bgra)
                 .map_err(|e| std::io::Error::other(e.to_string()))?;
             Ok(jpeg)
+        })
+        .await
+    }
+
+    /// The screen made small, at most `width` pixels wide. Wakes a frozen desktop, like every question to its display.
+    ///
+    /// # Errors
+    /// The display does not answer.
+    pub async fn thumbnail(&self, width: u16, known: Option<u64>) -> Result<Thumbnail, Error> {
+        self.ask(move |control| {
+            let (size, pixels) = control.picture()?;
+            Ok(thumbnail::make(size, &pixels, width, known)?)
         })
         .await
     }

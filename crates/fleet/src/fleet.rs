@@ -377,22 +377,6 @@ impl Fleet {
         }
     }
 
-    /// Makes a token that logs in to a session's room, `uses` times within `expires_in` seconds.
-    ///
-    /// # Errors
-    /// There is no such session, or it refuses.
-    pub async fn link(&self, id: &SessionId, admin: bool, expires_in: u64, uses: u64) -> Result<String, Error> {
-        let entered = self.enter(id, false).await?;
-        let path = format!("{}api/glasshouse/links", entered.path());
-        let body = serde_json::json!({ "admin": admin, "expires_in": expires_in, "uses": uses }).to_string();
-        let (status, answer) = entered.live.ask(Method::POST, &path, body.into()).await?;
-        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-        match answer["token"].as_str() {
-            Some(token) if status.is_success() => Ok(token.to_owned()),
-            _ => Err(Error::Session(format!("no link: {status}"))),
-        }
-    }
-
     /// Token with which programs drive a session's browser, for as long as it lives.
     ///
     /// # Errors

@@ -15,7 +15,10 @@ mod proxy;
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{Router, middleware, routing::get};
+use axum::{
+    Router, middleware,
+    routing::{MethodRouter, get},
+};
 use glasshouse_fleet::Fleet;
 
 pub use client::{Network, NetworkError};
@@ -38,6 +41,7 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
+    console: Option<MethodRouter>,
 }
 
 pub(crate) struct Shared {
@@ -55,7 +59,13 @@ impl Shared {
 impl Gateway {
     /// Makes the door to a fleet.
     pub fn new(fleet: Fleet, config: Config) -> Self {
-        Self { shared: Arc::new(Shared { fleet, config, metrics: Metrics::default() }) }
+        Self { shared: Arc::new(Shared { fleet, config, metrics: Metrics::default() }), console: None }
+    }
+
+    /// Serves the files of a page too: `/console.html` of it at the root, and what is below `/assets/`.
+    #[must_use]
+    pub fn with_console(self, files: MethodRouter) -> Self {
+        Self { console: Some(files), ..self }
     }
 
     /// All routes. A request needs a [`client::Peer`] extension, which [`serve`] gives it.
@@ -64,7 +74,7 @@ impl Gateway {
             .nest("/api/v1", api::router())
             .route("/openapi.json", get(page::openapi))
             .route("/api", get(page::reference))
-            .route("/", get(page::front))
+            .merge(page::router(self.console.clone()))
             .route("/healthz", get(metrics::healthz))
             .route("/readyz", get(metrics::readyz))
             .route("/metrics", get(metrics::metrics))

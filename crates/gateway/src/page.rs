@@ -1,15 +1,22 @@
-//! What people see who come with a browser: the description of the API, readable.
+//! What people see who come with a browser: the console, and the description of the API, readable.
 
-use std::{fmt::Write, sync::OnceLock};
+use std::{
+    fmt::Write,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
-    http::{HeaderValue, header},
+    Router,
+    extract::Request,
+    http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
 };
 use serde_json::Value;
+use tower::ServiceExt;
 use utoipa::OpenApi;
 
-use crate::api::Document;
+use crate::{Shared, api::Document};
 
 /// No scripts, nothing from elsewhere.
 const POLICY: &str =
@@ -33,8 +40,19 @@ pub(crate) async fn reference() -> Response {
     }))
 }
 
-/// `/`.
-pub(crate) async fn front() -> Response {
+/// The console at the root, and the files that it loads.
+pub(crate) fn router(console: Option<MethodRouter>) -> Router<Arc<Shared>> {
+    let Some(files) = console else { return Router::new().route("/", get(front)) };
+    let root = files.clone();
+    let page = move |mut request: Request| {
+        *request.uri_mut() = Uri::from_static("/console.html");
+        root.clone().oneshot(request)
+    };
+    Router::new().route("/", get(page)).route_service("/icon.svg", files.clone()).route_service("/assets/{file}", files)
+}
+
+/// `/`, when there is no console.
+async fn front() -> Response {
     html(&format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Glasshouse</title><style>{STYLE}</style><h1>Glasshouse</h1>\
          <p>Sessions are made with <code>glasshouse new</code> on this machine, or with the <a href=api>API</a> \
@@ -147,7 +165,7 @@ mod tests {
         let document: Value = serde_json::from_str(document()).unwrap();
         assert_eq!(document["openapi"].as_str().map(|version| &version[..2]), Some("3."));
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 14, "{:?}", paths.keys().collect::<Vec<_>>());
+        assert_eq!(paths.len(), 19, "{:?}", paths.keys().collect::<Vec<_>>());
         let spec = &document["components"]["schemas"]["Spec"]["properties"];
         assert!(spec["screen"].is_object() && spec["labels"].is_object(), "{spec}");
         let page = render(&document);

@@ -16,8 +16,10 @@ use axum::{
 };
 use glasshouse_desktop::Desktop;
 use glasshouse_fleet::Managed;
-use glasshouse_neko::Peer;
+use glasshouse_neko::{Peer, Server};
 use tokio::{net::UnixListener, task::JoinHandle};
+
+use crate::glance;
 
 /// Serves a session's routes on its socket until it is dropped.
 pub(crate) struct Socket {
@@ -29,14 +31,14 @@ impl Socket {
     ///
     /// # Errors
     /// The directory of the session is gone.
-    pub(crate) fn serve(managed: &Managed, routes: Router, desktop: Arc<Desktop>) -> io::Result<Self> {
+    pub(crate) fn serve(managed: &Managed, routes: Router, desktop: Arc<Desktop>, server: Server) -> io::Result<Self> {
         let listener = UnixListener::bind(managed.socket())?;
         // No path of a client's reaches these: the gateway puts the session's own before all of them.
         let ours = Router::new()
-            .route("/managed/freeze", post(freeze))
             .route("/managed/thaw", post(thaw))
             .route("/managed/frozen", get(frozen))
-            .with_state(desktop);
+            .with_state(desktop.clone())
+            .merge(glance::routes(desktop, server));
         let app = ours.fallback_service(routes.layer(map_request(name_peer)));
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
@@ -75,12 +77,11 @@ fn address(headers: &HeaderMap, name: &str) -> SocketAddr {
     SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0)
 }
 
-async fn freeze(State(desktop): State<Arc<Desktop>>) -> Response {
-    answer(desktop.freeze().await)
-}
-
 async fn thaw(State(desktop): State<Arc<Desktop>>) -> Response {
-    answer(desktop.thaw().await)
+    match desktop.thaw().await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::CONFLICT, error.to_string()).into_response(),
+    }
 }
 
 async fn frozen(State(desktop): State<Arc<Desktop>>) -> Json<bool> {

@@ -4,6 +4,7 @@ mod automation;
 mod behind;
 mod cli;
 mod doctor;
+mod glance;
 mod linger;
 mod logging;
 mod port;

@@ -156,7 +156,8 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
             allowed_hosts: options.allowed_hosts.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
         },
-    );
+    )
+    .with_console(axum::routing::any(crate::web::serve));
     announce(options, listen, &url, &state, is_new.then_some(&token))?;
     glasshouse_gateway::serve(listener, gateway, stop_signal()).await?;
     Ok(ExitCode::SUCCESS)

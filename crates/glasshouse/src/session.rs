@@ -145,7 +145,7 @@ async fn session(options: SessionOptions, managed: Option<&Managed>) -> anyhow::
     };
     let (routes, socket) = match managed {
         None => (routes, None),
-        Some(managed) => (behind::closed(), Some(behind::Socket::serve(managed, routes, desktop.clone())?)),
+        Some(managed) => (behind::closed(), Some(behind::Socket::serve(managed, routes, desktop.clone(), server.clone())?)),
     };
     let app = routes.layer(axum::middleware::map_request(share_peer));
     announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref())?;

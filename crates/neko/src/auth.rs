@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Uri, header};
 
 use crate::{
     Provider,
-    links::Links,
+    links::{Links, Role},
     secret::{self, Hash},
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct Auth {
     api_token: Option<Hash>,
     tokens: HashMap<Hash, String>,
     pub(crate) links: Links,
+    /// Labels of the links that sessions came by.
+    came_by: HashMap<String, String>,
     failures: HashMap<IpAddr, (Instant, u32)>,
 }
 
@@ -56,18 +58,19 @@ impl Auth {
             api_token: api_token.filter(|token| !token.is_empty()).map(secret::hash),
             tokens: HashMap::new(),
             links: Links::default(),
+            came_by: HashMap::new(),
             failures: HashMap::new(),
         }
     }
 
-    /// Whether a password is right, and then whether it makes an admin.
-    pub(crate) fn check_password(&self, password: &str) -> Option<bool> {
+    /// Whether a password is right, and then whom it makes.
+    pub(crate) fn check_password(&self, password: &str) -> Option<Role> {
         match &self.passwords {
-            Passwords::NoAuth => Some(true),
+            Passwords::NoAuth => Some(Role::Admin),
             Passwords::Multiuser { user, admin } => {
                 let hash = secret::hash(password);
                 let (is_admin, is_user) = (secret::equal(&hash, admin), secret::equal(&hash, user));
-                if is_admin { Some(true) } else { is_user.then_some(false) }
+                if is_admin { Some(Role::Admin) } else { is_user.then_some(Role::Member) }
             }
         }
     }
@@ -79,8 +82,19 @@ impl Auth {
         token
     }
 
+    /// Notes by which link a session came.
+    pub(crate) fn set_came_by(&mut self, session: &str, label: String) {
+        self.came_by.insert(session.to_owned(), label);
+    }
+
+    /// Sessions that came by links with a label.
+    pub(crate) fn came_by(&self, label: &str) -> Vec<String> {
+        self.came_by.iter().filter(|(_, by)| *by == label).map(|(session, _)| session.clone()).collect()
+    }
+
     /// Forgets a session's token.
     pub(crate) fn remove_session(&mut self, session: &str) {
+        self.came_by.remove(session);
         self.tokens.retain(|_, owner| owner != session);
     }
 
@@ -180,8 +194,8 @@ mod tests {
     #[test]
     fn passwords_and_tokens() {
         let mut auth = auth();
-        assert_eq!(auth.check_password("a"), Some(true));
-        assert_eq!(auth.check_password("u"), Some(false));
+        assert_eq!(auth.check_password("a"), Some(Role::Admin));
+        assert_eq!(auth.check_password("u"), Some(Role::Member));
         assert_eq!(auth.check_password(""), None);
         let token = auth.add_token("ann-1");
         assert_eq!(token.len(), 64);

@@ -138,7 +138,8 @@ impl Server {
 
     /// Makes a one-time token that logs in as admin; valid once, for ten minutes. Empty when a thousand links are open.
     pub fn one_time_admin_token(&self) -> String {
-        self.inner.auth.lock().links.create(true, ADMIN_TOKEN_LIFETIME, 1, Instant::now()).unwrap_or_default()
+        let link = links::NewLink { role: links::Role::Admin, lifetime: ADMIN_TOKEN_LIFETIME, uses: 1, label: None };
+        self.inner.auth.lock().links.create(link, Instant::now()).unwrap_or_default()
     }
 
     /// Routes under `/api`, `/health`, `/healthz`, `/metrics`. A request needs a `ConnectInfo<Peer>` extension.
@@ -149,6 +150,20 @@ impl Server {
     /// The same, and a page behind the same checks that answers every other path below the prefix.
     pub fn router_with_page(&self, page: axum::routing::MethodRouter<Self>) -> axum::Router {
         rest::router(self, page)
+    }
+
+    /// Viewers that get media, and how many bytes of it went to them.
+    pub async fn traffic(&self) -> (usize, u64) {
+        let viewers: Vec<_> = self.inner.state.lock().viewers.keys().copied().collect();
+        let (mut count, mut sent) = (0, 0);
+        for id in viewers {
+            // One that is gone meanwhile does not count.
+            if let Ok(stats) = self.inner.media.stats(id).await {
+                count += 1;
+                sent += stats.bytes_sent;
+            }
+        }
+        (count, sent)
     }
 
     /// Tells every member that the server goes (`connection shutdown`) and closes their sockets; waits up to 3 s for it.

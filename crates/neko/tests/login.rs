@@ -100,6 +100,33 @@ async fn links_of_admins() {
 }
 
 #[tokio::test]
+async fn links_for_watching_only() {
+    let h = Harness::new().await;
+    let (_, admin) = h.login("root", "admin").await;
+    let refused = h.call("POST", "/api/glasshouse/links", &admin, r#"{"admin":true,"view_only":true}"#).await;
+    assert_eq!(refused.status, 400);
+    let ask = json!({"view_only": true, "uses": 3, "label": "share-1"});
+    let link = h.post("/api/glasshouse/links", &admin, ask).await.json();
+    assert_eq!(link["view_only"], true);
+    let (_, watcher) = h.login("eve", link["token"].as_str().unwrap()).await;
+    let profile = h.get("/api/whoami", &watcher).await.json()["profile"].clone();
+    assert_eq!((&profile["can_host"], &profile["can_access_clipboard"]), (&json!(false), &json!(false)));
+    assert_eq!(h.call("POST", "/api/room/control/request", &watcher, "").await.status, 403);
+    // It cannot give itself more.
+    h.call("POST", "/api/profile", &watcher, r#"{"name":"eve","can_host":true}"#).await;
+    assert_eq!(h.get("/api/whoami", &watcher).await.json()["profile"]["can_host"], false);
+
+    // With the link go all who came by it, and nobody else.
+    let (_, other) = h.login("ann", "user").await;
+    h.refused("DELETE", "/api/glasshouse/links/share-1", &watcher, "", 403, "session is not admin").await;
+    assert_eq!(h.call("DELETE", "/api/glasshouse/links/share-1", &admin, "").await.status, 204);
+    assert_eq!(h.get("/api/whoami", &watcher).await.status, 401);
+    assert_eq!(h.get("/api/whoami", &other).await.status, 200);
+    let again = json!({"username": "eve", "password": link["token"]}).to_string();
+    h.refused("POST", "/api/login", "", &again, 401, "Unauthorized").await;
+}
+
+#[tokio::test]
 async fn noauth_makes_everybody_admin() {
     let h = Harness::with(glasshouse_neko::Config { provider: Provider::NoAuth, ..config() }).await;
     let (_, token) = h.login("x", "anything").await;

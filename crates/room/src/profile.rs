@@ -60,6 +60,17 @@ impl Profile {
         }
     }
 
+    /// One who watches, talks and does nothing else.
+    pub fn watcher(name: impl Into<String>) -> Self {
+        Self {
+            can_host: false,
+            can_share_media: false,
+            can_access_clipboard: false,
+            sends_inactive_cursor: false,
+            ..Self::user(name)
+        }
+    }
+
     /// The virtual session of the API token.
     pub fn api() -> Self {
         Self {

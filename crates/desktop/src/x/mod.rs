@@ -8,6 +8,7 @@ pub(crate) mod keymap;
 mod link;
 mod readers;
 pub(crate) mod screen;
+pub(crate) mod thumbnail;
 pub(crate) mod watch;
 mod worker;
 mod xsettings;

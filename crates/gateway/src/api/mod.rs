@@ -1,7 +1,9 @@
 //! `/api/v1`.
 
 pub(crate) mod events;
+pub(crate) mod glance;
 pub(crate) mod sessions;
+pub(crate) mod share;
 pub(crate) mod tokens;
 
 use std::sync::Arc;
@@ -27,6 +29,11 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/sessions/{id}/links", post(sessions::link))
         .route("/sessions/{id}/cdp", post(sessions::cdp))
         .route("/sessions/{id}/screenshot", get(sessions::screenshot))
+        .route("/sessions/{id}/thumbnail", get(glance::thumbnail))
+        .route("/sessions/{id}/usage", get(glance::usage))
+        .route("/sessions/{id}/share", get(share::list).post(share::create))
+        .route("/sessions/{id}/share/{share}", delete(share::revoke))
+        .route("/sessions/{id}/join", post(share::join))
         .route("/sessions/{id}/logs", get(sessions::logs))
         .route("/sessions/{id}/events", get(events::of_session))
         .route("/events", get(events::all))
@@ -63,6 +70,12 @@ impl Modify for Bearer {
         sessions::cdp,
         sessions::screenshot,
         sessions::logs,
+        glance::thumbnail,
+        glance::usage,
+        share::create,
+        share::list,
+        share::revoke,
+        share::join,
         events::of_session,
         events::all,
         tokens::list,

@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use glasshouse_fleet::{Change, Filter, Idempotency, Page, Power, SessionId, Spec, State as Life, View};
+use glasshouse_fleet::{Change, Filter, Idempotency, LinkRole, Page, Power, SessionId, Spec, State as Life, View};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -52,7 +52,7 @@ pub(crate) struct Extension {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NewLink {
-    /// Who opens it is an admin of the room.
+    /// Who opens it is an admin of the room; needs the power `admin`.
     admin: bool,
     /// For how long it works.
     #[schema(minimum = 60, maximum = 2592000)]
@@ -340,15 +340,18 @@ pub(crate) async fn link(
     Id(id): Id,
     body: Body<NewLink>,
 ) -> Answer {
-    caller.session(Power::Control, &id)?;
     let NewLink { admin, expires_in_seconds, uses } = body.value;
+    // Nobody gives more than they have.
+    caller.session(if admin { Power::Admin } else { Power::Control }, &id)?;
     if !(60..=2_592_000).contains(&expires_in_seconds) {
         return Err(Problem::field("expires_in_seconds", "from 60 to 2592000 seconds"));
     }
     if !(1..=1_000).contains(&uses) {
         return Err(Problem::field("uses", "from 1 to 1000"));
     }
-    let token = shared.fleet.link(&id, admin, expires_in_seconds, uses).await?;
+    let role = if admin { LinkRole::Admin } else { LinkRole::Member };
+    let link = glasshouse_fleet::NewLink { role, expires_in: expires_in_seconds, uses, label: None };
+    let token = shared.fleet.link(&id, &link).await?;
     let detail = format!("admin {admin}, {expires_in_seconds} s, {uses} uses");
     shared.fleet.audit(caller.did("session.link", &id, detail)).await;
     let url = format!("{}://{}{}/s/{id}/#token={token}", client.scheme, client.host, shared.config.path_prefix);

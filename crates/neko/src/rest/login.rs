@@ -35,16 +35,16 @@ pub(super) async fn login(State(server): State<Server>, PeerOf(peer): PeerOf, bo
     check_name(&username)?;
     let inner = &*server.inner;
     let now = core::now();
-    let (is_admin, is_link) = {
+    let (role, is_link) = {
         let mut auth = inner.auth.lock();
         // A token cannot be guessed, so the brake is only for passwords.
-        if let Some(is_admin) = auth.links.check(&password, now.instant) {
-            (is_admin, true)
+        if let Some(role) = auth.links.check(&password, now.instant) {
+            (role, true)
         } else if auth.is_braked(peer.remote.ip(), now.instant) {
             inner.metrics.reject("login_rate");
             return Err(ApiError::too_many("too many failed logins: try again in a minute", 60));
-        } else if let Some(is_admin) = auth.check_password(&password) {
-            (is_admin, false)
+        } else if let Some(role) = auth.check_password(&password) {
+            (role, false)
         } else {
             auth.failed(peer.remote.ip(), now.instant);
             inner.metrics.reject("login");
@@ -52,7 +52,7 @@ pub(super) async fn login(State(server): State<Server>, PeerOf(peer): PeerOf, bo
         }
     };
     let id = format!("{username}-{}", secret::random(5));
-    let profile = if is_admin { Profile::admin(username) } else { Profile::user(username) };
+    let profile = role.profile(username);
     let logged_in = inner.with(|state, now| {
         // Used up only by a login that works, and while nobody else can use it.
         let mut auth = inner.auth.lock();
@@ -64,8 +64,8 @@ pub(super) async fn login(State(server): State<Server>, PeerOf(peer): PeerOf, bo
             LoginError::AlreadyConnected => ApiError::unprocessable("session already connected"),
             LoginError::Full => ApiError::unprocessable("the room is full"),
         })?;
-        if is_link {
-            auth.links.consume(&password, now.instant);
+        if is_link && let Some(label) = auth.links.consume(&password, now.instant) {
+            auth.set_came_by(&id, label);
         }
         Ok((data, auth.add_token(&id)))
     });

@@ -114,6 +114,7 @@ fn api(server: &Server) -> Router<Server> {
         }))
         .route("/api/openinapp/openlink", post(plugins::open_link))
         .route("/api/glasshouse/links", post(links::create))
+        .route("/api/glasshouse/links/{label}", delete(links::remove))
         .route("/api/glasshouse/freeze", post(sleep::freeze))
         .route("/api/glasshouse/thaw", post(sleep::thaw))
         .route("/api/{*rest}", any(not_found))
