@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
-    Audit, AuditEntry, Change, Error, Event, FieldError, Filter, Grant, Limits, Page, SessionId, Spec, State, View,
+    Audit, AuditEntry, Bounds, Change, Error, Event, FieldError, Filter, Grant, Limits, Page, Power, Reach, SessionId,
+    Spec, State, View,
     actor::{self, Command, Live},
     admission::{self, Admission},
     events::Events,
@@ -59,6 +60,8 @@ pub struct Config {
     pub idle_timeout: u64,
     /// In seconds, for sessions that say nothing else; 0 never.
     pub max_lifetime: u64,
+    /// What is left to whoever creates a session.
+    pub bounds: Bounds,
 }
 
 /// Key of a request that may come twice.
@@ -158,6 +161,11 @@ impl Fleet {
     pub async fn create(&self, grant: &Grant, mut spec: Spec, key: Option<Idempotency>) -> Result<Created, Error> {
         let inner = &self.inner;
         spec.check()?;
+        let is_admin = grant.powers.allow(Power::Admin);
+        let refused = inner.config.bounds.wrong(spec.limits.as_ref(), spec.egress.as_ref(), is_admin);
+        if !refused.is_empty() {
+            return Err(Error::Invalid(refused));
+        }
         let key = key.map(|key| KeyUse {
             token: grant.token.clone(),
             key: key.key,
@@ -185,6 +193,7 @@ impl Fleet {
             api_token: secret::secret(),
             cdp_token: secret::secret(),
             environment: spec.variables(),
+            reach: Reach { egress: spec.egress.clone().unwrap_or_default(), is_trusted: is_admin },
         };
         let row = row_of(&record);
         let (live, commands) = Live::new(directory, &record, row.clone());

@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{SessionId, Spec, secret};
+use crate::{Egress, Resources, SessionId, Spec, secret};
 
 /// A log that is longer is cut to [`LOG_KEPT`], in bytes.
 const LOG_LIMIT: u64 = 4 * 1024 * 1024;
@@ -36,6 +36,18 @@ pub(crate) struct Record {
     pub(crate) cdp_token: String,
     /// For the programs on the desktop.
     pub(crate) environment: BTreeMap<String, String>,
+    /// What it may reach, with the credentials that its spec does not have.
+    #[serde(default)]
+    pub(crate) reach: Reach,
+}
+
+/// What a session may reach, as its own process has to know it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// What was asked for, credentials included.
+    pub egress: Egress,
+    /// Whether an admin asked for it, who may name a proxy on a private address.
+    pub is_trusted: bool,
 }
 
 /// A directory of a session, seen by its server.
@@ -171,6 +183,8 @@ pub struct Managed {
     api_token: String,
     cdp_token: String,
     environment: BTreeMap<String, String>,
+    limits: Resources,
+    reach: Reach,
     // Locked for as long as we live.
     _lock: fs::File,
 }
@@ -203,6 +217,8 @@ impl Managed {
             api_token: record.api_token,
             cdp_token: record.cdp_token,
             environment: record.environment,
+            limits: record.spec.limits.unwrap_or_default(),
+            reach: record.reach,
             _lock: lock,
         })
     }
@@ -225,6 +241,16 @@ impl Managed {
     /// Variables for the programs on the desktop.
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.environment
+    }
+
+    /// Limits that were asked for.
+    pub fn limits(&self) -> Resources {
+        self.limits
+    }
+
+    /// What the session may reach.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Says that the session can be used.
@@ -253,6 +279,7 @@ mod tests {
             api_token: "secret".into(),
             cdp_token: "other".into(),
             environment: [("A".to_owned(), "b".to_owned())].into(),
+            reach: Reach::default(),
         };
         directory.create(&record).unwrap();
         assert_eq!(directory.process(), Holder::Nobody);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::FieldError;
+use crate::{Egress, FieldError, Resources};
 
 /// Most labels, and most variables, of a session.
 const MAX_ENTRIES: usize = 64;
@@ -100,6 +100,12 @@ pub struct Spec {
     #[schema(minimum = 1, maximum = 120)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_fps: Option<u32>,
+    /// Most of the machine that the session may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Resources>,
+    /// What the session may reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
     /// Freezes after so many seconds without a viewer or a request; 0 never. The server has a default.
     #[schema(maximum = 31536000)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,12 +259,14 @@ impl Spec {
         wrong.seconds("idle_freeze_seconds", self.idle_freeze_seconds);
         wrong.seconds("idle_timeout_seconds", self.idle_timeout_seconds);
         wrong.seconds("max_lifetime_seconds", self.max_lifetime_seconds);
+        wrong.0.extend(self.limits.iter().flat_map(Resources::wrong));
+        wrong.0.extend(self.egress.iter().flat_map(Egress::wrong));
         wrong.done()
     }
 
     /// The same without what must not be kept or shown.
     pub(crate) fn public(&self) -> Self {
-        Self { environment: BTreeMap::new(), ..self.clone() }
+        Self { environment: BTreeMap::new(), egress: self.egress.as_ref().map(Egress::public), ..self.clone() }
     }
 
     /// Variables for the programs: what was asked for, the time zone and the language.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{App, Screen, SessionId, Spec};
+use crate::{App, Egress, Resources, Screen, SessionId, Spec};
 
 /// Where a session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -71,6 +71,10 @@ pub struct View {
     pub locale: Option<String>,
     /// Time zone.
     pub timezone: Option<String>,
+    /// Limits that were asked for.
+    pub limits: Option<Resources>,
+    /// What it may reach, as it was asked for, without credentials.
+    pub egress: Option<Egress>,
     /// Words to find it by.
     pub labels: BTreeMap<String, String>,
     /// Path of everything of the session, with a slash at the end, below the address of the server.
@@ -128,6 +132,8 @@ impl Row {
             screen: spec.screen,
             locale: spec.locale,
             timezone: spec.timezone,
+            limits: spec.limits,
+            egress: spec.egress.as_ref().map(Egress::public),
             labels: spec.labels,
             path: self.path.clone(),
             connections,

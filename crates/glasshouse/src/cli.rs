@@ -197,14 +197,14 @@ pub(crate) struct WallOptions {
     #[arg(long)]
     pub(crate) log_requests: bool,
 
-    /// Memory of all programs together, /tmp and /dev/shm included: 2g, 512m.
-    #[arg(long, env = "GLASSHOUSE_MEMORY", default_value = "2g", value_name = "SIZE", value_parser = parse_bytes)]
-    pub(crate) memory: u64,
+    /// Memory of all programs together, /tmp and /dev/shm included: 2g, 512m. [default: 2g]
+    #[arg(long, env = "GLASSHOUSE_MEMORY", value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
 
-    /// Processes and threads of all programs together.
-    #[arg(long, env = "GLASSHOUSE_PIDS", default_value_t = 1024, value_name = "COUNT",
+    /// Processes and threads of all programs together. [default: 1024]
+    #[arg(long, env = "GLASSHOUSE_PIDS", value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(32..=1_000_000))]
-    pub(crate) pids: u32,
+    pub(crate) pids: Option<u32>,
 
     /// Processor time of all programs together, in processors: 1.5. Without it, as much as there is.
     #[arg(long, env = "GLASSHOUSE_CPU", value_name = "PROCESSORS", value_parser = parse_processors)]
@@ -215,9 +215,9 @@ pub(crate) struct WallOptions {
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) cpu_weight: u16,
 
-    /// Profile, downloads and other files of the session together. The session ends when it has more.
-    #[arg(long, env = "GLASSHOUSE_DISK", default_value = "4g", value_name = "SIZE", value_parser = parse_bytes)]
-    pub(crate) disk: u64,
+    /// Profile, downloads and other files of the session together. The session ends when it has more. [default: 4g]
+    #[arg(long, env = "GLASSHOUSE_DISK", value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) disk: Option<u64>,
 }
 
 /// Walls, or none.
@@ -324,7 +324,7 @@ pub(crate) fn parse_size(text: &str) -> Result<Size, String> {
 }
 
 /// A number of bytes: a number with k, m, g or nothing behind it.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("expected a size such as 2g, 512m or a number of bytes, got {text:?}");
     let lower = text.to_ascii_lowercase();
     let lower = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
@@ -339,7 +339,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// A number of processors, in hundredths of one.
-fn parse_processors(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_processors(text: &str) -> Result<u32, String> {
     match text.parse::<f64>() {
         // In range, so that nothing is cut off.
         Ok(number) if (0.01..=1024.0).contains(&number) => Ok((number * 100.0).round() as u32),

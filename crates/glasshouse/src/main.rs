@@ -7,6 +7,7 @@ mod doctor;
 mod glance;
 mod linger;
 mod logging;
+mod new;
 mod port;
 mod remote;
 mod serve;

@@ -8,13 +8,10 @@ use clap::{Args, Subcommand};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, Uri, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::{
-    cli::AppName,
-    serve::{StateOptions, address_file, parse_time},
-};
+use crate::serve::{StateOptions, address_file};
 
 /// How long a request may take: a session is waited for for a minute.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -25,7 +22,7 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Create a session on the running server, and print its link when it is ready.
-    New(Box<NewOptions>),
+    New(Box<crate::new::NewOptions>),
     /// List the sessions of the running server.
     Ls(ListOptions),
     /// Print a fresh link to a session.
@@ -51,45 +48,6 @@ pub(crate) struct ServerOptions {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// Options of `new`.
-#[derive(Debug, Args)]
-pub(crate) struct NewOptions {
-    /// Page to open first.
-    url: Option<String>,
-    /// Program on the desktop.
-    #[arg(long, value_enum, default_value_t = AppName::Chromium)]
-    app: AppName,
-    /// Size of the screen in pixels, 320x240 to 3840x2160.
-    #[arg(long, value_name = "WxH", value_parser = crate::cli::parse_size)]
-    screen: Option<glasshouse_desktop::Size>,
-    /// Name of one's own, unique among the sessions that run.
-    #[arg(long)]
-    name: Option<String>,
-    /// Language of the browser, such as de-DE.
-    #[arg(long)]
-    locale: Option<String>,
-    /// Time zone, such as Europe/Berlin.
-    #[arg(long)]
-    timezone: Option<String>,
-    /// Words to find the session by (repeatable).
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
-    label: Vec<(String, String)>,
-    /// Variable for the programs on the desktop (repeatable).
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
-    env: Vec<(String, String)>,
-    /// Freeze after so long without use; 0 never.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    idle_freeze: Option<u64>,
-    /// End after so long without use; 0 never.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    idle_timeout: Option<u64>,
-    /// End after so long, used or not; 0 never.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    max_lifetime: Option<u64>,
-    #[command(flatten)]
-    server: ServerOptions,
 }
 
 /// Options of `ls`.
@@ -136,7 +94,7 @@ pub(crate) struct LogsOptions {
     server: ServerOptions,
 }
 
-fn parse_pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').ok_or_else(|| format!("expected NAME=VALUE, got {text:?}"))?;
     Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
@@ -149,7 +107,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 impl Verb {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::New(options) => create(*options).await,
+            Self::New(options) => crate::new::create(*options).await,
             Self::Ls(options) => list(&options).await,
             Self::Open(options) => {
                 let server = Server::find(&options.server)?;
@@ -170,38 +128,6 @@ impl Verb {
             }
         }
     }
-}
-
-async fn create(options: NewOptions) -> anyhow::Result<ExitCode> {
-    let server = Server::find(&options.server)?;
-    let mut spec = Map::new();
-    let app = clap::ValueEnum::to_possible_value(&options.app).map(|name| name.get_name().to_owned());
-    spec.insert("app".into(), json!(app));
-    let fields = [
-        ("url", json!(options.url)),
-        ("name", json!(options.name)),
-        ("locale", json!(options.locale)),
-        ("timezone", json!(options.timezone)),
-        ("screen", json!(options.screen.map(|size| json!({ "width": size.width, "height": size.height })))),
-        ("idle_freeze_seconds", json!(options.idle_freeze)),
-        ("idle_timeout_seconds", json!(options.idle_timeout)),
-        ("max_lifetime_seconds", json!(options.max_lifetime)),
-    ];
-    spec.extend(fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_owned(), value)));
-    for (key, pairs) in [("labels", options.label), ("environment", options.env)] {
-        let pairs: Map<_, _> = pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
-        spec.insert(key.into(), pairs.into());
-    }
-    let mut session = server.json(Method::POST, "sessions?wait=60", Some(spec.into())).await?;
-    let id = session["id"].as_str().unwrap_or_default().to_owned();
-    if session["state"] != "ready" {
-        let state = session["state"].as_str().unwrap_or_default();
-        bail!("session {id} is {state}: {}", session["reason"].as_str().unwrap_or("it takes long to start"));
-    }
-    let link = server.link(&id, true).await?;
-    session["link"] = link["url"].clone();
-    let text = format!("{id}\n{}", link["url"].as_str().unwrap_or_default());
-    print(&options.server, &session, &text)
 }
 
 async fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
@@ -264,7 +190,7 @@ async fn each(options: &IdOptions, method: Method, action: &str) -> anyhow::Resu
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn print(options: &ServerOptions, value: &Value, text: &str) -> anyhow::Result<ExitCode> {
+pub(crate) fn print(options: &ServerOptions, value: &Value, text: &str) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     if options.json {
         writeln!(out, "{value}")?;
@@ -286,14 +212,14 @@ fn encode(text: &str) -> String {
 }
 
 /// A running server.
-struct Server {
+pub(crate) struct Server {
     /// With a slash at its end.
     url: String,
     token: String,
 }
 
 impl Server {
-    fn find(options: &ServerOptions) -> anyhow::Result<Self> {
+    pub(crate) fn find(options: &ServerOptions) -> anyhow::Result<Self> {
         let state = options.state.directory()?;
         let read = |path: &std::path::Path| {
             let text = fs::read_to_string(path).with_context(|| {
@@ -317,7 +243,7 @@ impl Server {
     }
 
     /// The id of a session by its id or name.
-    async fn id(&self, session: &str) -> anyhow::Result<String> {
+    pub(crate) async fn id(&self, session: &str) -> anyhow::Result<String> {
         let is_id = session.len() == 26 && session.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));
         if is_id {
             return Ok(session.to_owned());
@@ -327,12 +253,12 @@ impl Server {
         id.with_context(|| format!("no session that runs has the name {session}"))
     }
 
-    async fn link(&self, id: &str, admin: bool) -> anyhow::Result<Value> {
+    pub(crate) async fn link(&self, id: &str, admin: bool) -> anyhow::Result<Value> {
         let body = json!({ "admin": admin, "expires_in_seconds": 600 });
         self.json(Method::POST, &format!("sessions/{id}/links"), Some(body)).await
     }
 
-    async fn json(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+    pub(crate) async fn json(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let answer = self.ask(method, path, body).await?;
         serde_json::from_slice(&answer).context("the server answers with something else than JSON")
     }

@@ -13,15 +13,15 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::Args;
-use glasshouse_fleet::{Config, Fleet, Limits};
+use clap::{Args, Parser};
+use glasshouse_fleet::{Bounds, Config, Fleet, Limits};
 use glasshouse_gateway::{Gateway, Network};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
-use crate::cli::LogOptions;
+use crate::cli::{Cli, Command, LogOptions};
 
 /// Options of `glasshouse serve`.
 #[derive(Debug, Args)]
@@ -185,7 +185,17 @@ fn config(options: &ServeOptions, state: PathBuf) -> anyhow::Result<Config> {
         idle_freeze: options.idle_freeze,
         idle_timeout: options.idle_timeout,
         max_lifetime: options.max_lifetime,
+        bounds: bounds(&options.session_options),
     })
+}
+
+/// What the options of all sessions leave to the creator of one. Those that are wrong let no session start, which then says why.
+fn bounds(session_options: &[OsString]) -> Bounds {
+    let line = ["glasshouse", "session"].map(OsString::from).into_iter().chain(session_options.iter().cloned());
+    match Cli::try_parse_from(line) {
+        Ok(Cli { command: Command::Session(options) }) => crate::walls::bounds(&options),
+        _ => Bounds::default(),
+    }
 }
 
 fn announce(

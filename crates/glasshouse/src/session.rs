@@ -49,8 +49,11 @@ pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
     runtime.block_on(session(options, managed.as_ref()))
 }
 
-async fn session(options: SessionOptions, managed: Option<&Managed>) -> anyhow::Result<ExitCode> {
-    let policy = walls::policy(&options.walls)?;
+async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyhow::Result<ExitCode> {
+    if let Some(managed) = managed {
+        walls::limit(&mut options.walls, managed.limits());
+    }
+    let policy = walls::policy(&options.walls, managed.map(Managed::reach))?;
     // The ports come first: they fail fast, and nothing has to be taken down again.
     let listener = TcpListener::bind(options.listen)
         .await

@@ -114,6 +114,12 @@ impl FromStr for Rule {
 }
 
 impl Rule {
+    /// Whether it is about addresses: among what is allowed, it also opens private ones.
+    #[must_use]
+    pub fn is_range(&self) -> bool {
+        matches!(self.pattern, Pattern::Range(_))
+    }
+
     fn matches_host(&self, host: &Host, port: u16) -> bool {
         self.port.is_none_or(|own| own == port)
             && match (&self.pattern, host) {

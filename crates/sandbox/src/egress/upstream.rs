@@ -12,7 +12,7 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
 };
 
-use super::address::Host;
+use super::address::{self, Host};
 
 /// A proxy, written `http://user:password@host:port`, or with `https` or `socks5`.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct Upstream {
     /// Names are resolved and judged here and the proxy is given addresses. If not, the proxy is given names, and what
     /// they lead to is for it to judge.
     resolve_here: bool,
+    /// The proxy itself must be on a public address.
+    is_public: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl FromStr for Upstream {
         let host = Host::parse(host).map_err(|_| wrong("bad host"))?;
         let host = host.to_string().trim_matches(['[', ']']).to_owned();
         let tls = if kind == Kind::Https { Some(tls_of_the_host()?) } else { None };
-        Ok(Self { kind, host, port, credentials, tls, resolve_here: true })
+        Ok(Self { kind, host, port, credentials, tls, resolve_here: true, is_public: false })
     }
 }
 
@@ -123,6 +125,13 @@ impl Upstream {
         self
     }
 
+    /// Connects to the proxy on a public address only. For one that somebody named who may not reach private ones.
+    #[must_use]
+    pub fn on_public_address(mut self) -> Self {
+        self.is_public = true;
+        self
+    }
+
     /// Uses this instead of the host's certificate authorities; for `https`.
     #[must_use]
     pub fn with_tls(mut self, config: Arc<ClientConfig>) -> Self {
@@ -140,7 +149,7 @@ impl Upstream {
             Some(address) => Host::Address(address.to_canonical()),
             None => host.clone(),
         };
-        let mut tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let mut tcp = self.dial().await?;
         tcp.set_nodelay(true)?;
         match (self.kind, &self.tls) {
             (Kind::Http, _) => {
@@ -159,6 +168,19 @@ impl Upstream {
             }
             (Kind::Https, None) => Err(io::Error::other("no TLS configuration")),
         }
+    }
+
+    async fn dial(&self) -> io::Result<TcpStream> {
+        if !self.is_public {
+            return TcpStream::connect((self.host.as_str(), self.port)).await;
+        }
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+        let is_public = |ip: IpAddr| address::refused(ip.to_canonical()).is_none() && !address::is_own(ip);
+        let public: Vec<_> = found.filter(|found| is_public(found.ip())).collect();
+        if public.is_empty() {
+            return Err(io::Error::other("the upstream proxy is not on a public address"));
+        }
+        TcpStream::connect(&public[..]).await
     }
 
     async fn http(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), host: &Host, port: u16) -> io::Result<()> {
