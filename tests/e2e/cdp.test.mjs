@@ -15,7 +15,6 @@ let pages, session;
 before(async () => {
   pages = await servePages();
   session = await Session.start(['--url', pages.url('colors.html')]);
-  await settled(session.cdp);
 });
 after(async () => {
   await session?.stop();
@@ -82,18 +81,6 @@ class Raw {
   }
 }
 
-/** Waits for the first page: Playwright hangs on one whose first navigation is still on its way. */
-const settled = (url) => until('the first page has come', async () => {
-  const raw = await Raw.connect(socketUrl(url));
-  const late = setTimeout(() => raw.socket.terminate(), 5000);
-  try {
-    return await raw.evaluate('location.href !== "about:blank" && document.readyState === "complete"', await raw.page());
-  } finally {
-    clearTimeout(late);
-    raw.socket.close();
-  }
-});
-
 test('Playwright connects with one URL, over HTTP or WebSocket, with the token in it or as a Bearer', async () => {
   const bare = `${session.origin}/cdp`;
   for (const [url, options] of [[session.cdp], [socketUrl(session.cdp)], [bare, { headers: bearer() }], [socketUrl(bare), { headers: bearer() }]]) {
@@ -101,6 +88,18 @@ test('Playwright connects with one URL, over HTTP or WebSocket, with the token i
     const [context] = browser.contexts();
     assert.equal(context.pages()[0].url(), pages.url('colors.html'), 'the page that people see is there');
     await browser.close();
+  }
+});
+
+test('Playwright connects while the first page is still on its way', async () => {
+  const late = pages.url('colors.html?late=2000');
+  const other = await Session.start(['--url', late]);
+  try {
+    const browser = await chromium.connectOverCDP(other.cdp);
+    assert.equal(browser.contexts()[0].pages()[0].url(), late);
+    await browser.close();
+  } finally {
+    await other.stop();
   }
 });
 
@@ -266,7 +265,6 @@ test('when the browser ends, clients hear why, and the same URL works again', as
   const { code, reason } = await raw.closed;
   assert.equal(code, 1012);
   assert.match(reason, /connect again/);
-  await settled(session.cdp);
   const again = await chromium.connectOverCDP(session.cdp);
   const page = await again.contexts()[0].newPage();
   await page.goto(pages.url('input.html'));
@@ -277,7 +275,6 @@ test('a session below a path, behind a proxy that ends TLS, gives addresses that
   const other = await Session.start(['--path-prefix', '/desk'], { env: { GLASSHOUSE_CDP_TOKEN: 'a-token-of-the-owner' } });
   try {
     assert.equal(other.cdp, `${other.origin}/desk/cdp?token=a-token-of-the-owner`);
-    await settled(other.cdp);
     const browser = await chromium.connectOverCDP(other.cdp);
     assert.equal(browser.contexts().length, 1);
     await browser.close();

@@ -12,7 +12,7 @@ use crate::Stream;
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Name that Chromium accepts from anybody; it refuses names that could be a web page's.
-const HOST: &str = "localhost";
+pub(crate) const HOST: &str = "localhost";
 
 /// An answer up to its body.
 pub(crate) struct Answer {

@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     /// True once the gate closes.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) refused: AtomicU64,
+    /// Path of the browser whose first page is there.
+    pub(crate) first_page: tokio::sync::Mutex<Option<String>>,
 }
 
 /// A gate in front of one browser.
@@ -87,6 +89,7 @@ impl Gate {
             requests: Semaphore::new(MAX_REQUESTS),
             closing: watch::Sender::new(false),
             refused: AtomicU64::new(0),
+            first_page: tokio::sync::Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
     }

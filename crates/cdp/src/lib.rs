@@ -18,6 +18,7 @@ mod access;
 mod address;
 mod ask;
 mod filter;
+mod first_page;
 mod frame;
 #[doc(hidden)]
 pub mod fuzzing;

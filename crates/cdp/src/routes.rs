@@ -2,8 +2,9 @@
 
 use std::{
     borrow::Cow,
+    io,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -19,6 +20,7 @@ use crate::{
     Gate, Grant,
     address::{self, Public},
     ask::{self, Answer},
+    first_page,
     gate::Inner,
     guard, issue,
     policy::Verdict,
@@ -28,6 +30,8 @@ use crate::{
 
 /// Longest answer of the browser that is rewritten, in bytes.
 const MAX_JSON: usize = 8 * 1024 * 1024;
+/// How long to wait before a browser that ended is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How long the browser may take to answer a request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client may take to go on after its handshake.
@@ -158,21 +162,40 @@ async fn enter(gate: &Arc<Inner>, request: Request) -> Result<Response, Problem>
 
 /// Asks the browser for something under `/json`.
 async fn fetch(gate: &Inner, method: &str, path: &str) -> Result<Answer, Problem> {
-    let ask = async {
+    within(async {
         // Never closed.
         let _permit = gate.requests.acquire().await;
-        let stream = gate.config.upstream.open(gate.config.patience).await?;
-        ask::ask(stream, method, path, &[]).await
-    };
-    within(ask).await
+        asked(gate, method, path, &[]).await
+    })
+    .await
+}
+
+/// Asks the browser; asks its successor when it ends before it answers.
+async fn asked(gate: &Inner, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+    let deadline = Instant::now() + gate.config.patience;
+    loop {
+        let stream = gate.config.upstream.open(deadline.saturating_duration_since(Instant::now())).await?;
+        match ask::ask(stream, method, path, headers).await {
+            Err(error) if is_ended(&error) && method == "GET" && Instant::now() < deadline => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether the other side was gone before it answered.
+fn is_ended(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
 /// Bounds what the browser may take, and says so.
-async fn within<T>(asking: impl Future<Output = std::io::Result<T>>) -> Result<T, Problem> {
+async fn within<T>(asking: impl Future<Output = io::Result<T>>) -> Result<T, Problem> {
     match tokio::time::timeout(ANSWER_WITHIN, asking).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Problem::unready(&error)),
-        Err(_) => Err(Problem::unready(&std::io::ErrorKind::TimedOut.into())),
+        Err(_) => Err(Problem::unready(&io::ErrorKind::TimedOut.into())),
     }
 }
 
@@ -236,6 +259,10 @@ async fn socket(
         Some(path) => Cow::Borrowed(path),
         None => Cow::Owned(browser_path(gate).await?),
     };
+    let silence = if path.starts_with("/devtools/page/") { Silence::TargetEnded } else { Silence::BrowserEnded };
+    if matches!(silence, Silence::BrowserEnded) {
+        first_page::wait(gate, &path).await;
+    }
     let mut wanted = vec![
         ("Connection", "Upgrade"),
         ("Upgrade", "websocket"),
@@ -247,11 +274,7 @@ async fn socket(
     if let Some(extensions) = extensions.filter(|_| grant.policy.is_everything()) {
         wanted.push(("Sec-WebSocket-Extensions", extensions));
     }
-    let opened = within(async {
-        let stream = gate.config.upstream.open(gate.config.patience).await?;
-        ask::ask(stream, "GET", &path, &wanted).await
-    });
-    let answer = opened.await?;
+    let answer = within(asked(gate, "GET", &path, &wanted)).await?;
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(no_target(answer).await);
     }
@@ -267,7 +290,6 @@ async fn socket(
             out.insert(name, value);
         }
     }
-    let silence = if path.starts_with("/devtools/page/") { Silence::TargetEnded } else { Silence::BrowserEnded };
     let upgrade = hyper::upgrade::on(&mut request);
     let (gate, grant) = (gate.clone(), grant.clone());
     tokio::spawn(async move {
@@ -293,7 +315,7 @@ async fn browser_path(gate: &Inner) -> Result<String, Problem> {
     let version = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     let path = version["webSocketDebuggerUrl"].as_str().and_then(address::path_of);
     let is_plain = |path: &&str| path.bytes().all(|byte| byte.is_ascii_graphic());
-    let path = path.filter(is_plain).ok_or_else(|| Problem::unready(&std::io::Error::other("it has no address")))?;
+    let path = path.filter(is_plain).ok_or_else(|| Problem::unready(&io::Error::other("it has no address")))?;
     Ok(path.to_owned())
 }
 

@@ -3,15 +3,20 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { exposed } from './session.mjs';
 
 const PAGES = join(import.meta.dirname, '..', 'pages');
 
-/** Serves pages/ on a free port of loopback; `reports` holds what the pages have posted to /report, in order. */
+/**
+ * Serves pages/ on a free port of loopback; `reports` holds what the pages have posted to /report, in order.
+ * `NAME?late=MS` answers that much later.
+ */
 export async function servePages() {
   const reports = [];
   const server = createServer(async (request, response) => {
-    const path = new URL(request.url, 'http://x').pathname;
+    const { pathname: path, searchParams } = new URL(request.url, 'http://x');
+    if (searchParams.has('late')) await pause(Number(searchParams.get('late')));
     if (request.method === 'POST' && path === '/report') {
       let text = '';
       for await (const chunk of request) text += chunk;
