@@ -21,12 +21,29 @@ const FILE_LIMIT: &str = "--test-timeout=480000";
 /// For all tests of the crates, as `timeout` of coreutils reads it.
 const CRATES_LIMIT: &str = "40m";
 
-/// Tests counted from the reports of the test programs.
+/// Most lines about failures that are shown again at the end.
+const SHOWN_AGAIN: usize = 300;
+
+/// Tests counted from the reports of the test programs, and what those said of failures.
 #[derive(Default)]
 struct Count {
     passed: u64,
     failed: u64,
+    /// Shown again at the end, where whoever has only the end of a long log finds it.
+    failures: Vec<String>,
 }
+
+/// A test program's report.
+struct Report {
+    /// The tests passed and failed that a line tells of.
+    counts: fn(&str) -> Option<(u64, u64)>,
+    /// What the lines about failures begin with, and what ends them.
+    failures: (&'static str, Option<&'static str>),
+}
+
+const VITEST: Report = Report { counts: vitest, failures: ("FAIL ", Some("Test Files ")) };
+const NODE: Report = Report { counts: node_test, failures: ("✖ failing tests:", None) };
+const CARGO: Report = Report { counts: cargo_test, failures: ("failures:", Some("test result:")) };
 
 /// Installs, builds, and runs all tests; those that can still run do so after a failure.
 ///
@@ -49,17 +66,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
     };
     let web = root().join("web");
     note("types of the web page", shell::run(&mut node.command("npm", &["run", "typecheck"], &web)));
-    note("web page", counted(&mut node.command("npm", &["test"], &web), vitest, &mut count));
+    note("web page", counted(&mut node.command("npm", &["test"], &web), &VITEST, &mut count));
     note("fuzzing", fuzz::run());
     let mut end_to_end =
         node.command("node", &["--test", "--test-reporter=spec", "--test-concurrency=1", FILE_LIMIT], root());
     end_to_end.args(end_to_end_files()?).env("GLASSHOUSE_BIN", target().join("debug/glasshouse"));
-    note("end to end", counted(&mut end_to_end, node_test, &mut count));
+    note("end to end", counted(&mut end_to_end, &NODE, &mut count));
     shell::run(&mut cargo(["test", "--workspace", "--no-run"]))?;
     let tests = cargo(["test", "--workspace", "--no-fail-fast"]);
-    note("crates", counted(&mut shell::within(CRATES_LIMIT, &tests), cargo_test, &mut count));
+    note("crates", counted(&mut shell::within(CRATES_LIMIT, &tests), &CARGO, &mut count));
 
-    writeln!(std::io::stdout(), "{} passed, {} failed", count.passed, count.failed)?;
+    let mut ours = std::io::stdout();
+    for line in &count.failures {
+        writeln!(ours, "{line}")?;
+    }
+    writeln!(ours, "{} passed, {} failed", count.passed, count.failed)?;
     if failures.is_empty() { Ok(()) } else { bail!("failed: {}", failures.join(", ")) }
 }
 
@@ -77,20 +98,28 @@ fn end_to_end_files() -> anyhow::Result<Vec<String>> {
 }
 
 /// Runs a test program, passes its output on, and adds up what it reports.
-fn counted(command: &mut Command, read: impl Fn(&str) -> Option<(u64, u64)>, count: &mut Count) -> anyhow::Result<()> {
+fn counted(command: &mut Command, report: &Report, count: &mut Count) -> anyhow::Result<()> {
     let text = shell::show(command);
     eprintln!("> {text}");
     let mut child = command.env("NO_COLOR", "1").stdout(Stdio::piped()).spawn().with_context(|| text.clone())?;
     let output = child.stdout.take().context("no output")?;
     let mut ours = std::io::stdout();
     let mut before = count.passed + count.failed;
+    let mut is_failure = false;
     for line in BufReader::new(output).split(b'\n') {
         let line = line?;
         ours.write_all(&line)?;
         ours.write_all(b"\n")?;
-        if let Some((passed, failed)) = read(String::from_utf8_lossy(&line).trim()) {
+        let line = String::from_utf8_lossy(&line);
+        let text = line.trim();
+        if let Some((passed, failed)) = (report.counts)(text) {
             count.passed += passed;
             count.failed += failed;
+        }
+        let (begin, end) = report.failures;
+        is_failure = (is_failure || text.starts_with(begin)) && !end.is_some_and(|end| text.starts_with(end));
+        if is_failure && count.failures.len() < SHOWN_AGAIN {
+            count.failures.push(line.into_owned());
         }
     }
     let status = child.wait()?;
@@ -135,6 +164,15 @@ fn node_test(line: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_are_kept_for_the_end() {
+        let mut count = Count::default();
+        let text = "ok\nfailures:\n  why\ntest result: FAILED. 1 passed; 1 failed; 0 ignored\nok\n";
+        counted(Command::new("printf").arg(text), &CARGO, &mut count).unwrap();
+        assert_eq!((count.passed, count.failed), (1, 1));
+        assert_eq!(count.failures, ["failures:", "  why"]);
+    }
 
     #[test]
     fn reports_are_read() {
