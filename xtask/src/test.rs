@@ -103,13 +103,26 @@ fn counted(command: &mut Command, report: &Report, count: &mut Count) -> anyhow:
     eprintln!("> {text}");
     let mut child = command.env("NO_COLOR", "1").stdout(Stdio::piped()).spawn().with_context(|| text.clone())?;
     let output = child.stdout.take().context("no output")?;
-    let mut ours = std::io::stdout();
     let mut before = count.passed + count.failed;
+    read(BufReader::new(output), &mut std::io::stdout(), report, count)?;
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{text}` failed ({status})");
+    }
+    before = count.passed + count.failed - before;
+    if before == 0 {
+        bail!("`{text}` ran no tests");
+    }
+    Ok(())
+}
+
+/// Passes a test program's output on, line by line, and takes from it what it reports.
+fn read(input: impl BufRead, output: &mut impl Write, report: &Report, count: &mut Count) -> std::io::Result<()> {
     let mut is_failure = false;
-    for line in BufReader::new(output).split(b'\n') {
+    for line in input.split(b'\n') {
         let line = line?;
-        ours.write_all(&line)?;
-        ours.write_all(b"\n")?;
+        output.write_all(&line)?;
+        output.write_all(b"\n")?;
         let line = String::from_utf8_lossy(&line);
         let text = line.trim();
         if let Some((passed, failed)) = (report.counts)(text) {
@@ -121,14 +134,6 @@ fn counted(command: &mut Command, report: &Report, count: &mut Count) -> anyhow:
         if is_failure && count.failures.len() < SHOWN_AGAIN {
             count.failures.push(line.into_owned());
         }
-    }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("`{text}` failed ({status})");
-    }
-    before = count.passed + count.failed - before;
-    if before == 0 {
-        bail!("`{text}` ran no tests");
     }
     Ok(())
 }
@@ -169,7 +174,9 @@ mod tests {
     fn failures_are_kept_for_the_end() {
         let mut count = Count::default();
         let text = "ok\nfailures:\n  why\ntest result: FAILED. 1 passed; 1 failed; 0 ignored\nok\n";
-        counted(Command::new("printf").arg(text), &CARGO, &mut count).unwrap();
+        let mut shown = Vec::new();
+        read(text.as_bytes(), &mut shown, &CARGO, &mut count).unwrap();
+        assert_eq!(shown, text.as_bytes());
         assert_eq!((count.passed, count.failed), (1, 1));
         assert_eq!(count.failures, ["failures:", "  why"]);
     }
