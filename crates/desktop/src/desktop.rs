@@ -16,10 +16,11 @@ use glasshouse_sandbox::Usage;
 use tokio::sync::oneshot;
 
 use crate::{
-    Config, Cursor, Display, Error, Input, KeyboardMap, KeyboardModifiers, MAX_SIZE, MIN_SIZE, ProgramState, Size,
-    keeper,
+    Config, Cursor, Display, Error, Input, KeyboardMap, KeyboardModifiers, Launch, Launched, MAX_SIZE, MIN_SIZE,
+    ProgramState, Size, keeper,
     programs::{self, CommandLine},
     supervisor::{Board, Msg, Sink, Supervisor},
+    user::{User, run_as},
     walls::Standing,
     x::{
         Link, Worker,
@@ -75,6 +76,9 @@ pub struct Desktop {
     rfb_socket: Option<PathBuf>,
     downloads: PathBuf,
     downloads_inside: PathBuf,
+    home: PathBuf,
+    home_inside: PathBuf,
+    user: Option<User>,
 }
 
 impl std::fmt::Debug for Desktop {
@@ -121,6 +125,9 @@ impl Desktop {
             rfb_socket: matches!(config.display, Display::Own(_)).then(|| supervisor.dir.rfb_socket()),
             downloads: supervisor.dir.downloads(),
             downloads_inside: supervisor.dir.inside(&supervisor.dir.downloads()),
+            home: supervisor.dir.home(),
+            home_inside: supervisor.dir.inside(&supervisor.dir.home()),
+            user: supervisor.dir.user(),
             link,
             seen,
             queue,
@@ -249,6 +256,76 @@ impl Desktop {
         if let Some(injector) = &self.injector {
             injector.waker().wake();
         }
+    }
+
+    /// Waits until all input so far has been handed to the display.
+    ///
+    /// # Errors
+    /// The display does not answer, or was restarted.
+    pub async fn input_done(&self) -> Result<(), Error> {
+        let done = self.queue.barrier();
+        if let Some(injector) = &self.injector {
+            injector.waker().wake();
+        }
+        self.answer(done).await
+    }
+
+    /// Whether the programs are within walls.
+    pub fn is_enclosed(&self) -> bool {
+        self.walls.is_some()
+    }
+
+    /// HOME of the programs. They can place links in it: open what is in it without following them, and with
+    /// [`Desktop::as_programs`].
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The same folder as the programs see it.
+    pub fn home_inside(&self) -> &Path {
+        &self.home_inside
+    }
+
+    /// Does something with the rights that the programs have on files. Blocks.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn as_programs<T: Send>(&self, work: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
+        run_as(self.user, work)
+    }
+
+    /// Starts a program beside the app, within the same walls, with the same limits and environment. Wakes a frozen
+    /// desktop. The program ends with the desktop.
+    ///
+    /// # Errors
+    /// There is no such program, or it cannot be started.
+    pub async fn launch(&self, launch: Launch) -> Result<Launched, Error> {
+        self.wake();
+        let (done, answer) = oneshot::channel();
+        let _ = self.supervisor.send(Msg::Launch(launch, done));
+        self.answer(answer).await?
+    }
+
+    /// Sends a signal to a program of [`Desktop::launch`] and its process group, if it still runs. Wakes a frozen desktop,
+    /// and does not wait.
+    pub fn signal(&self, id: u32, signal: i32) {
+        self.wake();
+        let _ = self.supervisor.send(Msg::Signal(id, signal));
+    }
+
+    /// Opens a terminal that has a name for the programs: our end, which does not block, and the program's.
+    ///
+    /// # Errors
+    /// There are too many, or the desktop has ended.
+    pub async fn terminal(&self) -> std::io::Result<(OwnedFd, OwnedFd)> {
+        self.wake();
+        let (ours, theirs) = keeper::pair()?;
+        let gone = || std::io::Error::other("the desktop has ended");
+        self.supervisor.send(Msg::Terminal(theirs)).map_err(|_| gone())?;
+        let (ours, theirs) =
+            tokio::task::spawn_blocking(move || keeper::wait_for_terminal(&ours)).await.map_err(|_| gone())??;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        Ok((ours, theirs))
     }
 
     /// Current screen size.

@@ -19,6 +19,9 @@ pub enum Error {
         /// Why, with the end of its log.
         reason: String,
     },
+    /// There is no such program where it was looked for, or no such working directory.
+    #[error("{0}: there is no such program or working directory")]
+    NoSuchProgram(String),
     /// The display cannot be used.
     #[error("display {display}: {reason}")]
     Display {

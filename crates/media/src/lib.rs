@@ -20,6 +20,8 @@ mod tiles;
 pub mod video;
 mod xconnect;
 
+pub use shm::SharedMemory;
+pub use xconnect::connect;
 pub use audio::{Audio, AudioConfig, AudioPacket};
 pub use video::{
     CaptureStats, FrameData, Picture, Quality, Rendition, RenditionStats, Video, VideoCodec, VideoConfig, VideoFrame,

@@ -8,7 +8,8 @@ use rustix::{
 };
 
 /// A sealed memory file and our mapping of it.
-pub(crate) struct SharedMemory {
+#[derive(Debug)]
+pub struct SharedMemory {
     address: NonNull<u8>,
     length: usize,
 }
@@ -21,7 +22,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// The kernel refuses, for want of memory or descriptors.
-    pub(crate) fn new(length: usize) -> io::Result<(Self, OwnedFd)> {
+    pub fn new(length: usize) -> io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("glasshouse-capture", flags)?;
         rustix::fs::ftruncate(&file, length as u64)?;
@@ -42,12 +43,14 @@ impl SharedMemory {
         Ok((Self { address, length }, file))
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Length in bytes.
+    #[allow(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
         self.length
     }
 
     /// What the server wrote there. Call only between the reply to one request to write and the next request.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping is `length` bytes long, lives as long as `self` and cannot be shrunk (sealed); every
         // byte is a valid u8. The server writes only while it handles a request of ours, and none is under way.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.length) }

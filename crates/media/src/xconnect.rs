@@ -11,7 +11,7 @@ use crate::Error;
 ///
 /// # Errors
 /// The name is malformed, nobody listens, or the cookie is refused.
-pub(crate) fn connect(display: &str, xauthority: Option<&Path>) -> Result<(RustConnection, usize), Error> {
+pub fn connect(display: &str, xauthority: Option<&Path>) -> Result<(RustConnection, usize), Error> {
     let fail = |reason: String| Error::Display { display: display.to_owned(), reason };
     let parsed = parse_display(Some(display)).map_err(|error| fail(error.to_string()))?;
     // The port of a display is its number plus 6000, and x11rb panics where that is no port.

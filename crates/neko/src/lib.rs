@@ -10,6 +10,7 @@ mod background;
 mod core;
 pub mod events;
 mod guard;
+mod holder;
 mod input;
 mod json;
 mod links;
@@ -36,6 +37,7 @@ use glasshouse_room::Room;
 use glasshouse_webrtc::Engine;
 use parking_lot::Mutex;
 
+pub use holder::Holder;
 pub use signal::{SelectorKind, StreamSelector, VideoRequest};
 pub use wire::ScreenSize;
 

@@ -11,11 +11,13 @@
 mod client;
 mod connect;
 mod serve;
+mod terminal;
 mod wire;
 
 pub(crate) use client::{Keeper, pair};
 pub(crate) use connect::wait as wait_for_connection;
 pub(crate) use serve::remove_display;
+pub(crate) use terminal::wait as wait_for_terminal;
 pub(crate) use wire::{FromKeeper, Spawn, ToKeeper};
 
 /// Runs the keeper; `glasshouse keeper` is this.

@@ -18,14 +18,20 @@ use rustix::{
 };
 
 use super::{
-    connect,
+    connect, terminal,
     wire::{FromKeeper, Spawn, ToKeeper, receive, send},
 };
+
+/// A program that runs.
+struct Child {
+    id: u32,
+    leaves_others: bool,
+}
 
 /// What the keeper knows.
 struct Keeper {
     socket: OwnedFd,
-    children: HashMap<i32, u32>,
+    children: HashMap<i32, Child>,
     held: Vec<OwnedFd>,
     remove: Vec<PathBuf>,
     walls: Vec<(PathBuf, String)>,
@@ -114,22 +120,24 @@ impl Keeper {
         match message {
             ToKeeper::Spawn(spawn) => match start(&spawn, fds) {
                 Ok(pid) => {
-                    self.children.insert(pid, spawn.id);
-                    self.tell(&FromKeeper::Started { id: spawn.id });
+                    self.children.insert(pid, Child { id: spawn.id, leaves_others: spawn.leaves_others });
+                    self.tell(&FromKeeper::Started { id: spawn.id, pid });
                 }
                 Err(error) => {
-                    self.tell(&FromKeeper::Failed { id: spawn.id, reason: error.to_string() });
+                    let missing = error.kind() == std::io::ErrorKind::NotFound;
+                    self.tell(&FromKeeper::Failed { id: spawn.id, reason: error.to_string(), missing });
                 }
             },
             ToKeeper::Signal { id, signal } => {
                 let pid =
-                    self.children.iter().find(|(_, known)| **known == id).and_then(|(pid, _)| Pid::from_raw(*pid));
+                    self.children.iter().find(|(_, child)| child.id == id).and_then(|(pid, _)| Pid::from_raw(*pid));
                 if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
                     let _ = kill_process_group(pid, signal);
                     let _ = kill_process(pid, signal);
                 }
             }
             ToKeeper::Connect(port) => connect::serve(port, &fds),
+            ToKeeper::Terminal => terminal::serve(&fds),
             ToKeeper::Hold => self.held.extend(fds),
             ToKeeper::Remove(path) => self.remove.push(path),
             ToKeeper::Clear(state, name) => self.walls.push((state, name)),
@@ -139,9 +147,11 @@ impl Keeper {
 
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if let Some(id) = self.children.remove(&pid.as_raw_nonzero().get()) {
+            if let Some(Child { id, leaves_others }) = self.children.remove(&pid.as_raw_nonzero().get()) {
                 // What a program leaves behind in its group would be in the way of the next one.
-                let _ = kill_process_group(pid, Signal::KILL);
+                if !leaves_others {
+                    let _ = kill_process_group(pid, Signal::KILL);
+                }
                 self.tell(&FromKeeper::Exited { id, code: status.exit_status(), signal: status.terminating_signal() });
             }
         }
@@ -196,7 +206,7 @@ fn start(spawn: &Spawn, fds: Vec<OwnedFd>) -> std::io::Result<i32> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let cwd = spawn.cwd.clone();
+    let (cwd, has_terminal) = (spawn.cwd.clone(), spawn.terminal);
     // SAFETY: between fork and exec only system calls are made and nothing is allocated but the path for chdir, which
     // is safe because the keeper has one thread.
     unsafe {
@@ -207,6 +217,9 @@ fn start(spawn: &Spawn, fds: Vec<OwnedFd>) -> std::io::Result<i32> {
                 }
             }
             rustix::process::setsid()?;
+            if has_terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
             drop_privileges(user)?;
             rustix::process::chdir(&cwd)?;
             // Last of all, because a change of user clears it.

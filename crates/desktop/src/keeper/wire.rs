@@ -39,6 +39,10 @@ pub(crate) struct Spawn {
     pub(crate) user: Option<User>,
     /// Numbers that the attached descriptors get in the program, in their order.
     pub(crate) fds: Vec<i32>,
+    /// Whether its standard input becomes its controlling terminal.
+    pub(crate) terminal: bool,
+    /// Whether what it leaves in its process group when it ends goes on.
+    pub(crate) leaves_others: bool,
 }
 
 /// From us to the keeper.
@@ -58,6 +62,9 @@ pub(crate) enum ToKeeper {
     /// Connect to this TCP port of loopback, as the programs see it, and send the connection through the attached
     /// descriptor: see [`super::connect`].
     Connect(u16),
+    /// Open a terminal, as the programs see it, and send its two ends through the attached descriptor: see
+    /// [`super::terminal`].
+    Terminal,
     /// Remove this file or directory at the end.
     Remove(PathBuf),
     /// Clear away what walls leave when our process is gone, before anything is removed: state directory, name.
@@ -73,6 +80,8 @@ pub(crate) enum FromKeeper {
     Started {
         /// From [`Spawn`].
         id: u32,
+        /// Number of the process, as the keeper sees it.
+        pid: i32,
     },
     /// The program could not be started.
     Failed {
@@ -80,6 +89,8 @@ pub(crate) enum FromKeeper {
         id: u32,
         /// Why.
         reason: String,
+        /// Whether there is no such program, or no such working directory.
+        missing: bool,
     },
     /// A program ended.
     Exited {

@@ -4,6 +4,7 @@
 //! A program that ends is started again after a wait. When the X server ends, what was on it starts anew as well.
 
 mod backoff;
+mod launched;
 mod limits;
 mod program;
 mod start;
@@ -26,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    App, Error, Event, OnExit, ProgramState,
+    App, Error, Event, Launch, OnExit, ProgramState,
     keeper::{FromKeeper, Keeper, Spawn, ToKeeper},
     log::Log,
     programs::{self, CommandLine},
@@ -80,6 +81,12 @@ pub(crate) enum Msg {
     DevTools(OwnedFd),
     /// Run a command on the desktop and say how it ended.
     Run(CommandLine, oneshot::Sender<Result<(), String>>),
+    /// Start a program for somebody, who sees to it.
+    Launch(Launch, launched::Answer),
+    /// Signal a program that was started so, and its group.
+    Signal(u32, i32),
+    /// Open a terminal and send its two ends through this, see [`crate::keeper`].
+    Terminal(OwnedFd),
     /// End everything; answered when all is gone.
     Stop(Option<oneshot::Sender<()>>),
 }
@@ -120,6 +127,8 @@ pub(crate) struct Supervisor {
     rx: mpsc::Receiver<Msg>,
     programs: Vec<Program>,
     commands: HashMap<u32, (Log, oneshot::Sender<Result<(), String>>)>,
+    /// Programs that somebody else sees to.
+    launched: HashMap<u32, launched::Launching>,
     next_id: u32,
     /// Why the start failed; while starting, a program that ends is not started again.
     starting: Option<Result<(), Error>>,
@@ -206,13 +215,18 @@ impl Supervisor {
 
     fn handle(&mut self, message: Msg) {
         match message {
-            Msg::Keeper(Some(FromKeeper::Started { id })) => {
+            Msg::Keeper(Some(FromKeeper::Started { id, pid })) => {
+                self.launched_runs(id, pid);
                 if self.program(Kind::App).is_some_and(|app| app.id == Some(id)) {
                     self.ready(Kind::App);
                 }
             }
-            Msg::Keeper(Some(FromKeeper::Failed { id, reason })) => self.exited(id, &Exit::NotStarted(reason)),
+            Msg::Keeper(Some(FromKeeper::Failed { id, reason, missing })) => {
+                self.launch_failed(id, &reason, missing);
+                self.exited(id, &Exit::NotStarted(reason));
+            }
             Msg::Keeper(Some(FromKeeper::Exited { id, code, signal })) => {
+                self.launched_ended(id, code, signal);
                 self.exited(id, &Exit::Ended { code, signal });
             }
             Msg::Keeper(None) => self.keeper_gone(),
@@ -243,6 +257,14 @@ impl Supervisor {
                 }
             }
             Msg::Run(line, answer) => self.run_command(line, answer),
+            Msg::Launch(launch, answer) => self.launch_for(launch, answer),
+            Msg::Signal(id, signal) => self.signal_launched(id, signal),
+            Msg::Terminal(answer) => {
+                if let Some(keeper) = self.starter() {
+                    // As with DevTools.
+                    let _ = keeper.send(&ToKeeper::Terminal, &[answer.as_fd()]);
+                }
+            }
             Msg::Sleep(asleep, answer) => {
                 let done = self.sleep(asleep);
                 match (answer, done) {
@@ -492,6 +514,12 @@ impl Supervisor {
         self.next_id
     }
 
+    /// What programs of the desktop find in their environment.
+    fn environment(&self, given: &BTreeMap<OsString, OsString>) -> Vec<(OsString, OsString)> {
+        let display = self.link.as_ref().map_or("", |link| link.display());
+        programs::environment(&self.dir, display, self.xauthority.as_deref(), self.sound, self.proxy, given)
+    }
+
     /// Has the keeper start a program with its output in the log.
     fn launch(
         &self,
@@ -502,15 +530,7 @@ impl Supervisor {
         extra: Option<(OwnedFd, i32)>,
     ) -> std::io::Result<()> {
         let output = log.open(&self.dir.log(name))?;
-        let display = self.link.as_ref().map_or("", |link| link.display());
-        let env = programs::environment(
-            &self.dir,
-            display,
-            self.xauthority.as_deref(),
-            self.sound,
-            self.proxy,
-            &self.given_environment,
-        );
+        let env = self.environment(&self.given_environment);
         let mut fds = vec![output.as_fd(), output.as_fd()];
         let mut numbers = vec![1, 2];
         if let Some((fd, number)) = &extra {
@@ -526,6 +546,8 @@ impl Supervisor {
             // Within walls, the keeper is that user already.
             user: if self.dir.is_enclosed() { None } else { self.dir.user() },
             fds: numbers,
+            terminal: false,
+            leaves_others: false,
         };
         let Some(keeper) = self.starter() else { return Err(std::io::Error::other("the keeper is gone")) };
         keeper.send(&ToKeeper::Spawn(spawn), &fds)

@@ -87,6 +87,7 @@ impl Supervisor {
             rx,
             programs: Vec::new(),
             commands: HashMap::new(),
+            launched: HashMap::new(),
             next_id: 0,
             starting: Some(Ok(())),
             ended: None,

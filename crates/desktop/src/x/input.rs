@@ -7,6 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use x11rb::{
     connection::Connection,
     protocol::{
@@ -55,20 +56,39 @@ const MAX_LAZY: usize = 64;
 
 /// Inputs on their way.
 #[derive(Default)]
-pub(crate) struct Queue(Mutex<VecDeque<Input>>);
+pub(crate) struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    inputs: VecDeque<Input>,
+    /// Told when everything before them has reached the programs' queues.
+    barriers: Vec<oneshot::Sender<()>>,
+}
 
 impl Queue {
     pub(crate) fn push(&self, input: Input) {
         let mut queue = self.0.lock();
-        if queue.len() >= MAX_QUEUE {
-            queue.clear();
-            queue.push_back(Input::ReleaseAll);
+        if queue.inputs.len() >= MAX_QUEUE {
+            queue.inputs.clear();
+            queue.inputs.push_back(Input::ReleaseAll);
         }
-        queue.push_back(input);
+        queue.inputs.push_back(input);
     }
 
-    fn take(&self, into: &mut VecDeque<Input>) {
-        std::mem::swap(&mut *self.0.lock(), into);
+    /// Resolves when what is queued now has been injected; an error when it is lost with the X server.
+    pub(crate) fn barrier(&self) -> oneshot::Receiver<()> {
+        let (done, wait) = oneshot::channel();
+        let mut queue = self.0.lock();
+        // Those who wait no more must not pile up while the server is stuck.
+        queue.barriers.retain(|barrier| !barrier.is_closed());
+        queue.barriers.push(done);
+        wait
+    }
+
+    fn take(&self, into: &mut VecDeque<Input>) -> Vec<oneshot::Sender<()>> {
+        let mut queue = self.0.lock();
+        std::mem::swap(&mut queue.inputs, into);
+        std::mem::take(&mut queue.barriers)
     }
 }
 
@@ -135,11 +155,18 @@ impl Work for Injector {
         while !link.is_closed() {
             self.drain_events(x)?;
             let mut batch = std::mem::take(&mut self.batch);
-            self.queue.take(&mut batch);
+            let barriers = self.queue.take(&mut batch);
             for input in batch.drain(..) {
                 self.inject(x, input)?;
             }
             self.batch = batch;
+            if !barriers.is_empty() {
+                // Answered when the server has done all of it.
+                x.conn.get_input_focus()?.reply()?;
+                for barrier in barriers {
+                    let _ = barrier.send(());
+                }
+            }
             x.wait(waker, None)?;
         }
         Ok(())
