@@ -1,10 +1,11 @@
-import { type Connection, type Viewer, isHost, mayHost, takesControlByUse } from '@glasshouse/client';
+import { type Connection, type Viewer, isHost, isWatcher, mayHost, takesControlByUse } from '@glasshouse/client';
 import { GlasshouseViewer, useRoom, useStatus } from '@glasshouse/react';
 import { type ReactElement, useCallback, useEffect, useRef, useState } from 'react';
 import { ChatPanel } from './chat-panel.tsx';
 import { ClipboardPanel } from './clipboard-panel.tsx';
 import { setDebugViewer } from './debug.ts';
 import { useFollowWindow } from './follow-window.ts';
+import { Icon } from './icons.tsx';
 import { PeoplePanel } from './people-panel.tsx';
 import { type Preferences, loadPreferences, save } from './preferences.ts';
 import { SettingsPanel } from './settings-panel.tsx';
@@ -17,7 +18,7 @@ import { type PanelName, Toolbar } from './toolbar.tsx';
 const HIDE_AFTER = 2500;
 
 /** The picture with everything around it. */
-export function RoomPage({ connection }: { connection: Connection }): ReactElement {
+export function RoomPage({ connection, consoleUrl = null }: { connection: Connection; consoleUrl?: string | null }): ReactElement {
   const room = useRoom(connection);
   const status = useStatus(connection);
   const [viewer, setViewer] = useState<Viewer | null>(null);
@@ -106,6 +107,10 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
         }
       }),
       connection.on('refused', () => {
+        if (isWatcher(connection.room)) {
+          show({ key: 'refused', text: 'You can watch only. Whoever gave you the link can give you one for control.' });
+          return;
+        }
         const { hostId } = connection.room;
         const who = hostId ? `${name(hostId)} is in control.` : 'Control is locked.';
         show({ key: 'refused', text: who, ...(hostId && mayHost(connection.room) ? { action: { label: 'Ask', run: () => void connection.send('control/request') } } : {}) });
@@ -138,7 +143,12 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
     >
       <h1 className="visually-hidden">Glasshouse session</h1>
       <GlasshouseViewer connection={connection} options={{ scaling: preferences.scaling, volume: preferences.volume }} onViewer={adopt} className="stage" />
-      <StatusOverlay connection={connection} status={status} />
+      <StatusOverlay connection={connection} status={status} consoleUrl={consoleUrl} />
+      {isWatcher(room) && !over && (
+        <div className="view-only" role="status">
+          <Icon name="eye" /> View only
+        </div>
+      )}
       {room.asleep && live && (
         <div className="banner" role="status">
           <span>The session is asleep. Click or type to wake it.</span>
@@ -162,6 +172,7 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
       {!over && (
         <Toolbar
         connection={connection}
+        consoleUrl={consoleUrl}
         viewer={viewer}
         page={page}
         shown={barShown}
@@ -180,7 +191,7 @@ export function RoomPage({ connection }: { connection: Connection }): ReactEleme
       {panel === 'stats' && viewer && <StatsPanel connection={connection} viewer={viewer} onClose={() => open(null)} />}
       <Toasts toasts={toasts} dismiss={dismiss} />
       <div className="visually-hidden" role="status">
-        {live && (isHost(room) ? 'You are in control.' : takesControlByUse(room) ? 'Click the picture to take control.' : '')}
+        {live && (isWatcher(room) ? 'You can watch only.' : isHost(room) ? 'You are in control.' : takesControlByUse(room) ? 'Click the picture to take control.' : '')}
       </div>
     </div>
   );

@@ -2,7 +2,7 @@ import type { Connection, Status } from '@glasshouse/client';
 import { type ReactElement, useEffect, useState } from 'react';
 
 /** Says over the last picture what has become of the connection. */
-export function StatusOverlay({ connection, status }: { connection: Connection; status: Status }): ReactElement | null {
+export function StatusOverlay({ connection, status, consoleUrl }: { connection: Connection; status: Status; consoleUrl: string | null }): ReactElement | null {
   const seconds = useCountdown(status.state === 'reconnecting' ? status.retryAt : null);
   if (status.state === 'live' || status.state === 'signed-out') return null;
   const text = {
@@ -25,6 +25,11 @@ export function StatusOverlay({ connection, status }: { connection: Connection; 
           <button type="button" className="primary" onClick={() => connection.reconnect()}>
             {status.state === 'asleep' ? 'Use it here' : 'Try again'}
           </button>
+        )}
+        {!still && consoleUrl && (
+          <a className="button" href={consoleUrl}>
+            All sessions
+          </a>
         )}
       </div>
     </div>

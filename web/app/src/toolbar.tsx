@@ -1,4 +1,4 @@
-import { type Connection, type Viewer, colour, isAdmin, isHost, mayHost } from '@glasshouse/client';
+import { type Connection, type Viewer, colour, isAdmin, isHost, isWatcher, mayHost } from '@glasshouse/client';
 import { useRoom } from '@glasshouse/react';
 import type { ReactElement, RefObject } from 'react';
 import { Icon, type IconName } from './icons.tsx';
@@ -7,6 +7,7 @@ export type PanelName = 'people' | 'chat' | 'clipboard' | 'settings' | 'stats';
 
 interface ToolbarProps {
   connection: Connection;
+  consoleUrl: string | null;
   viewer: Viewer | null;
   page: RefObject<HTMLDivElement | null>;
   shown: boolean;
@@ -19,7 +20,7 @@ interface ToolbarProps {
 }
 
 /** The slim bar at the top; it hides by itself, and a small tab brings it back. */
-export function Toolbar({ connection, viewer, page, shown, panel, unread, volume, onVolume, onPanel, onTouched }: ToolbarProps): ReactElement {
+export function Toolbar({ connection, consoleUrl, viewer, page, shown, panel, unread, volume, onVolume, onPanel, onTouched }: ToolbarProps): ReactElement {
   const room = useRoom(connection);
   const members = [...room.members.values()].filter(({ state }) => state.is_connected);
   const tool = (name: PanelName, icon: IconName, label: string, badge = 0): ReactElement => (
@@ -32,6 +33,11 @@ export function Toolbar({ connection, viewer, page, shown, panel, unread, volume
     <>
       <button type="button" className="tab" aria-label="Show the toolbar" hidden={shown} onClick={onTouched} />
       <div className={`toolbar${shown ? '' : ' away'}`} role="toolbar" aria-label="Session" onFocus={onTouched} onPointerMove={onTouched}>
+        {consoleUrl && (
+          <a className="icon" href={consoleUrl} aria-label="All sessions" title="All sessions">
+            <Icon name="grid" />
+          </a>
+        )}
         <ControlButton connection={connection} />
         <div className="chips" aria-label={`${members.length} connected`}>
           {members.slice(0, 5).map(({ id, profile }) => (
@@ -44,7 +50,7 @@ export function Toolbar({ connection, viewer, page, shown, panel, unread, volume
         <span className="separator" />
         {tool('people', 'people', 'People', room.requests.length)}
         {tool('chat', 'chat', 'Chat', unread)}
-        {tool('clipboard', 'clipboard', 'Clipboard')}
+        {!isWatcher(room) && tool('clipboard', 'clipboard', 'Clipboard')}
         <button type="button" className="icon touch-only" aria-label="Keyboard" title="Keyboard" onClick={() => viewer?.openKeyboard()}>
           <Icon name="keyboard" />
         </button>
@@ -69,6 +75,13 @@ function ControlButton({ connection }: { connection: Connection }): ReactElement
       <button type="button" className="control mine" title="Let others take control" onClick={() => run(connection.api.releaseControl())}>
         <Icon name="hand" /> <span>Release</span>
       </button>
+    );
+  }
+  if (isWatcher(room)) {
+    return (
+      <span className="watching" title="Your link lets you watch, not control">
+        <Icon name="eye" /> <span>View only</span>
+      </span>
     );
   }
   const admin = isAdmin(room);

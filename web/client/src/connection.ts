@@ -136,6 +136,16 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
   }
 
+  /** Shows the sign-in with a message: what was to be used to log in is good no more. */
+  refuse(error: string | null): void {
+    this.#setStatus({ state: 'signed-out', error });
+  }
+
+  /** Says that a way in is being looked for. */
+  wait(): void {
+    this.#setStatus({ state: 'connecting' });
+  }
+
   async logout(): Promise<void> {
     const done = this.api.logout().catch(() => {});
     this.#link.stop('signed-out');

@@ -113,6 +113,9 @@ export const self = (room: Room): SessionData | undefined => room.members.get(ro
 export const isHost = (room: Room): boolean => room.hostId !== null && room.hostId === room.selfId;
 export const isAdmin = (room: Room): boolean => self(room)?.profile.is_admin ?? false;
 
+/** Whether this member may never control, whatever the room's rules. */
+export const isWatcher = (room: Room): boolean => self(room)?.profile.can_host === false;
+
 /** Whether the rules let this member have control at all. */
 export function mayHost(room: Room): boolean {
   const profile = self(room)?.profile;
