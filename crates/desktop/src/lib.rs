@@ -7,6 +7,7 @@ mod desktop;
 mod error;
 mod event;
 pub mod keeper;
+mod launch;
 mod log;
 mod programs;
 mod session;
