@@ -10,6 +10,8 @@ use crate::{Error, VideoCodec, content::Content, picture::Picture, tiles::TileMa
 
 /// Finest quantizer of moving pictures: finer is not seen in motion; what holds still is refined afterwards.
 const FINEST_MOVING: u32 = 8;
+/// Finest quantizer of a video or a game: three fifths of the bytes of 8 and nine tenths of the time, at 48 dB.
+const FINEST_MOTION: u32 = 24;
 /// Coarsest quantizer: text stays readable at it.
 const COARSEST_MOVING: u32 = 56;
 /// Longest pause whose bits rate control may spend on one frame; more would make a huge, late frame after a pause.
@@ -29,6 +31,10 @@ const VP8_SUDDEN_SPEED: c_int = -10;
 const SUDDEN_PAUSE: Duration = Duration::from_millis(120);
 /// Speed of VP9: as good on scrolling text as 8 for five sixths of the time.
 const VP9_SPEED: c_int = 9;
+/// Version of the VP8 bitstream (RFC 6386 §9.1): with the simple loop filter and bilinear prediction. Every decoder has it. On
+/// scrolling text, where the encoder tries its filter again and again, it takes four fifths of the instructions of version 0 for
+/// 0.3 dB more; on a moving canvas nine tenths for the same.
+const VP8_VERSION: u32 = 1;
 /// `VP9E_CONTENT_SCREEN`.
 const VP9_CONTENT_SCREEN: c_int = 1;
 /// Above this many pixels one thread no longer reaches full frame rate.
@@ -65,6 +71,9 @@ impl Vpx {
         let mut config = unsafe { config.assume_init() };
         // SAFETY: a plain C structure for which all bits zero is valid.
         let mut context: Box<sys::vpx_codec_ctx_t> = Box::new(unsafe { std::mem::zeroed() });
+        if codec == VideoCodec::Vp8 {
+            config.g_profile = VP8_VERSION;
+        }
         config.g_w = width as u32;
         config.g_h = height as u32;
         config.g_threads = threads(width * height);
@@ -195,9 +204,10 @@ impl Vpx {
 
 impl Encoder for Vpx {
     fn encode(&mut self, picture: &Picture, order: &Order<'_>, out: &mut Vec<u8>) -> Result<Option<Encoded>, Error> {
-        match order.quantizer {
-            Some(q) => self.set_quantizers(u32::from(q), u32::from(q))?,
-            None => self.set_quantizers(FINEST_MOVING, COARSEST_MOVING)?,
+        match (order.quantizer, order.content) {
+            (Some(q), _) => self.set_quantizers(u32::from(q), u32::from(q))?,
+            (None, Content::Motion) => self.set_quantizers(FINEST_MOTION, COARSEST_MOVING)?,
+            (None, _) => self.set_quantizers(FINEST_MOVING, COARSEST_MOVING)?,
         }
         let pause = self.refining + order.elapsed;
         self.refining = if order.refinement { pause } else { Duration::ZERO };
