@@ -12,11 +12,11 @@ use std::{
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio_tungstenite::{
-    client_async_with_config,
+    WebSocketStream, client_async_with_config,
     tungstenite::{Message, client::ClientRequestBuilder, protocol::WebSocketConfig},
 };
 
-use crate::{ask, gate::Inner};
+use crate::{Stream, ask, gate::Inner};
 
 /// How long to wait between two questions.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -43,8 +43,8 @@ pub(crate) async fn wait(gate: &Inner, browser: &str) {
     *seen = Some(browser.to_owned());
 }
 
-async fn has_come(gate: &Inner) -> io::Result<()> {
-    let start = Instant::now();
+/// Opens a WebSocket to the first page of the browser.
+pub(crate) async fn connect(gate: &Inner) -> io::Result<WebSocketStream<Box<dyn Stream>>> {
     let path = loop {
         let stream = gate.config.upstream.connect().await?;
         let body = ask::ask(stream, "GET", "/json/list", &[]).await?.body(MAX_ANSWER).await?;
@@ -58,9 +58,14 @@ async fn has_come(gate: &Inner) -> io::Result<()> {
     let stream = gate.config.upstream.connect().await?;
     let request = format!("ws://{}{path}", ask::HOST).parse().map_err(io::Error::other)?;
     let limits = WebSocketConfig::default().max_message_size(Some(MAX_ANSWER)).max_frame_size(Some(MAX_ANSWER));
-    let (mut socket, _) = client_async_with_config(ClientRequestBuilder::new(request), stream, Some(limits))
-        .await
-        .map_err(io::Error::other)?;
+    let opened = client_async_with_config(ClientRequestBuilder::new(request), stream, Some(limits)).await;
+    opened.map(|(socket, _)| socket).map_err(io::Error::other)
+}
+
+/// Waits until the first page has an address.
+pub(crate) async fn has_come(gate: &Inner) -> io::Result<()> {
+    let start = Instant::now();
+    let mut socket = connect(gate).await?;
     loop {
         socket.send(Message::text(r#"{"id":1,"method":"Page.getFrameTree"}"#)).await.map_err(io::Error::other)?;
         let answer = loop {

@@ -25,6 +25,7 @@ pub mod fuzzing;
 mod gate;
 mod guard;
 mod issue;
+mod navigate;
 mod policy;
 mod problem;
 mod relay;

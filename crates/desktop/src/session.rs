@@ -6,8 +6,12 @@
 use std::{
     fs::{self, Permissions},
     io::Write as _,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown},
+    },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use glasshouse_sandbox::{Bind, HOME, RUNTIME_DIR};
@@ -31,6 +35,14 @@ pub(crate) struct SessionDir {
     user: Option<User>,
     /// Paths that the programs see at another place, because they are within walls.
     mounts: Vec<Mount>,
+    /// A kept profile within walls. The folders that it is in may be closed to the desktop's user.
+    kept: Option<Kept>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    profile: PathBuf,
+    folder: Arc<OwnedFd>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +60,7 @@ impl SessionDir {
         let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         // Not $XDG_RUNTIME_DIR: it is small memory for a browser profile, and closed to the desktop's user if root's.
         let root = std::env::temp_dir().join(format!("glasshouse-{name}"));
-        Ok(Self { root, name, user, mounts: Vec::new() })
+        Ok(Self { root, name, user, mounts: Vec::new(), kept: None })
     }
 
     /// Makes the directory.
@@ -102,12 +114,24 @@ impl SessionDir {
         Ok(())
     }
 
-    /// Shows a kept profile within walls, in place of the throwaway one.
-    pub(crate) fn enclose_profile(&mut self, profile: &Path) {
+    /// Shows a kept profile, which is open as `folder`, within walls, in place of the throwaway one.
+    pub(crate) fn enclose_profile(&mut self, profile: &Path, folder: OwnedFd) {
+        if self.is_enclosed() {
+            self.kept = Some(Kept { profile: profile.to_path_buf(), folder: Arc::new(folder) });
+        }
         for mount in &mut self.mounts {
             if mount.inside == Path::new(PROFILE) {
                 profile.clone_into(&mut mount.outside);
             }
+        }
+    }
+
+    /// Where the desktop's user finds a profile outside of the walls, in our process.
+    pub(crate) fn reach(&self, profile: &Path) -> PathBuf {
+        match &self.kept {
+            // Links of this kind lead to what is open, whatever folders it is in (proc_pid_fd(5)).
+            Some(kept) if kept.profile == profile => format!("/proc/self/fd/{}", kept.folder.as_raw_fd()).into(),
+            _ => profile.to_path_buf(),
         }
     }
 

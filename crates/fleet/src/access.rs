@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::OpenOptionsExt};
 
-use crate::{Error, Fleet, Grant, NewToken, Power, TokenInfo, fleet::Inner, secret, store, time, tokens};
+use crate::{Error, Fleet, Grant, NewToken, Power, TokenInfo, inner::Inner, secret, store, time, tokens};
 
 impl Fleet {
     /// The admin's token, kept in the file `admin-token` of the state directory for the command line; made when there is none

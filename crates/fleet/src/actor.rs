@@ -14,11 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Error, SessionId, State, View,
-    fleet::Inner,
+    inner::Inner,
     lifetime::{Due, Lifetime, Next},
     managed::{Directory, Record},
     process::{Exit, Process},
-    socket, time,
+    profiles, socket, time,
     view::Row,
 };
 
@@ -155,6 +155,11 @@ impl Actor<'_> {
         let started = match process {
             Some(process) => Ok(process),
             None => {
+                let profile = self.live.row.lock().spec.profile.clone();
+                if let Some(profile) = profile {
+                    // What the last session has left may still be ending.
+                    profiles::until_free(&self.fleet.launcher.profiles.join(profile)).await;
+                }
                 let row = self.live.row.lock();
                 self.fleet.launcher.start(&self.live.directory, &row.spec, &row.path)
             }

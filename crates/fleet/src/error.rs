@@ -20,6 +20,9 @@ pub enum Error {
     /// There is no such session, or it has ended.
     #[error("there is no such session")]
     NotFound,
+    /// There is no profile of that name.
+    #[error("there is no profile {0}")]
+    NoProfile(String),
     /// The state of things does not allow it.
     #[error("{0}")]
     Conflict(String),

@@ -1,7 +1,6 @@
 //! All sessions of this host.
 
 use std::{
-    collections::HashMap,
     ffi::OsString,
     fs,
     net::IpAddr,
@@ -16,16 +15,17 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
-    Audit, AuditEntry, Bounds, Change, Error, Event, FieldError, Filter, Grant, Limits, Page, Power, Reach, SessionId,
-    Spec, State, View,
-    actor::{self, Command, Live},
-    admission::{self, Admission},
+    Audit, AuditEntry, Bounds, Change, Error, Event, FieldError, Filter, Limits, Page, PoolConfig, SessionId, State,
+    View,
+    actor::{Command, Live},
+    admission::Admission,
     events::Events,
-    managed::{Directory, Record},
-    memory,
-    process::{self, Launcher, Process},
-    secret, socket, state_dir,
-    store::{self, Begun, KeyUse, Store},
+    inner::Inner,
+    pool::Pool,
+    process::Launcher,
+    profiles::Profiles,
+    socket, state_dir,
+    store::{self, Store},
     time,
     tokens::Tokens,
     usage::Use,
@@ -62,42 +62,14 @@ pub struct Config {
     pub max_lifetime: u64,
     /// What is left to whoever creates a session.
     pub bounds: Bounds,
-}
-
-/// Key of a request that may come twice.
-#[derive(Debug, Clone)]
-pub struct Idempotency {
-    /// What the client chose.
-    pub key: String,
-    /// The whole request, to tell another one with the same key.
-    pub request: Vec<u8>,
-}
-
-/// A session, and whether the request has made it.
-#[derive(Debug, Clone)]
-pub struct Created {
-    /// It.
-    pub view: View,
-    /// False when the same request came before.
-    pub is_new: bool,
+    /// What is started ahead.
+    pub pool: PoolConfig,
 }
 
 /// All sessions of this host. Dropping it leaves them running.
 #[derive(Clone)]
 pub struct Fleet {
     pub(crate) inner: Arc<Inner>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) config: Config,
-    pub(crate) launcher: Launcher,
-    pub(crate) store: Store,
-    pub(crate) tokens: Tokens,
-    live: Mutex<HashMap<SessionId, Arc<Live>>>,
-    admission: Mutex<Admission>,
-    events: Events,
-    // Locked for as long as we live.
-    _lock: fs::File,
 }
 
 impl Fleet {
@@ -123,15 +95,23 @@ impl Fleet {
         tokens.set(
             store.with(|db| store::tokens::all(db)).await?.into_iter().map(|(hash, info)| (hash, info.grant)).collect(),
         );
-        let launcher =
-            Launcher { program: config.program.clone(), options: config.options.clone(), media: config.media };
+        let launcher = Launcher {
+            program: config.program.clone(),
+            options: config.options.clone(),
+            media: config.media,
+            profiles: state.join("profiles"),
+        };
+        make(&launcher.profiles).map_err(Error::io(format!("cannot make {}", launcher.profiles.display())))?;
+        Profiles::sweep(&launcher.profiles);
         let inner = Arc::new(Inner {
+            pool: Pool::new(&config.pool)?,
             admission: Mutex::new(Admission::new(config.limits, Instant::now())),
             config,
             launcher,
             store,
             tokens,
             live: Mutex::default(),
+            profiles: Profiles::default(),
             events: Events::default(),
             _lock: lock,
         });
@@ -143,6 +123,7 @@ impl Fleet {
                 "tokens, keys and history are lost with the damaged database; sessions that run were found"
             );
         }
+        Pool::fill(&inner);
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {
@@ -152,91 +133,6 @@ impl Fleet {
             }
         });
         Ok(Self { inner })
-    }
-
-    /// Creates a session; returns at once, while it is being started.
-    ///
-    /// # Errors
-    /// It is not right, a limit is reached, or it cannot be written down.
-    pub async fn create(&self, grant: &Grant, mut spec: Spec, key: Option<Idempotency>) -> Result<Created, Error> {
-        let inner = &self.inner;
-        spec.check()?;
-        let is_admin = grant.powers.allow(Power::Admin);
-        let refused = inner.config.bounds.wrong(spec.limits.as_ref(), spec.egress.as_ref(), is_admin);
-        if !refused.is_empty() {
-            return Err(Error::Invalid(refused));
-        }
-        let key = key.map(|key| KeyUse {
-            token: grant.token.clone(),
-            key: key.key,
-            request: secret::hash(&String::from_utf8_lossy(&key.request)),
-        });
-        if let Some(key) = key.clone()
-            && let Some(begun) = inner.store.with(move |db| store::sessions::key_use(db, &key)).await?
-        {
-            return self.before(begun).await;
-        }
-        spec.idle_freeze_seconds.get_or_insert(inner.config.idle_freeze);
-        spec.idle_timeout_seconds.get_or_insert(inner.config.idle_timeout);
-        let max_lifetime = *spec.max_lifetime_seconds.get_or_insert(inner.config.max_lifetime);
-        let (id, created_at) = (SessionId::random(), time::now());
-        let expires_at = (max_lifetime > 0).then(|| after(created_at, max_lifetime));
-        let path = format!("{}/{id}/", inner.config.path);
-        let directory = Directory::new(inner.config.state.join("s").join(id.as_str()));
-        let record = Record {
-            id: id.clone(),
-            spec: spec.public(),
-            path: path.clone(),
-            owner: grant.token.clone(),
-            created_at,
-            expires_at,
-            api_token: secret::secret(),
-            cdp_token: secret::secret(),
-            environment: spec.variables(),
-            reach: Reach { egress: spec.egress.clone().unwrap_or_default(), is_trusted: is_admin },
-        };
-        let row = row_of(&record);
-        let (live, commands) = Live::new(directory, &record, row.clone());
-        self.admit(grant, &live)?;
-        let begun = inner.store.with(move |db| store::sessions::begin(db, &row, key.as_ref())).await;
-        let begun = begun.inspect_err(|_| inner.forget(&id))?;
-        if begun != Begun::New {
-            inner.forget(&id);
-            return self.before(begun).await;
-        }
-        let failed = format!("cannot make {}", live.directory.path().display());
-        if let Err(error) = live.directory.create(&record) {
-            inner.ended(&live, State::Failed, "its directory cannot be made", String::new()).await;
-            return Err(Error::io(failed)(error));
-        }
-        inner.events.send(&id, State::Creating, None);
-        let view = live.view();
-        tokio::spawn(actor::run(inner.clone(), live, None, commands));
-        Ok(Created { view, is_new: true })
-    }
-
-    /// Takes a place for a session, if there is one.
-    fn admit(&self, grant: &Grant, live: &Arc<Live>) -> Result<(), Error> {
-        let available = memory::available();
-        let mut all = self.inner.live.lock();
-        let name = live.row.lock().spec.name.clone();
-        if let Some(name) = &name
-            && all.values().any(|other| other.row.lock().spec.name.as_ref() == Some(name))
-        {
-            return Err(Error::Conflict(format!("a session named {name} is running: choose another name, or end it")));
-        }
-        let starting = all.values().filter(|other| other.state() == State::Creating).count();
-        let now = admission::Now { at: Instant::now(), running: all.len(), starting, available };
-        self.inner.admission.lock().admit(&grant.token, now)?;
-        all.insert(live.id.clone(), live.clone());
-        Ok(())
-    }
-
-    async fn before(&self, begun: Begun) -> Result<Created, Error> {
-        match begun {
-            Begun::Before(id) => Ok(Created { view: self.get(&id).await?, is_new: false }),
-            Begun::New | Begun::Reused => Err(Error::KeyReused),
-        }
     }
 
     /// A session, ended ones too.
@@ -448,181 +344,7 @@ impl Fleet {
     }
 }
 
-impl Inner {
-    /// Finds what runs: every directory with a living process, whatever the database says of it.
-    async fn take_over(self: &Arc<Self>, known: Vec<Row>) -> Result<(), Error> {
-        let root = self.config.state.join("s");
-        let found = process::directories(&root).map_err(Error::io(format!("cannot read {}", root.display())))?;
-        let mut known: HashMap<_, _> = known.into_iter().map(|row| (row.id.clone(), row)).collect();
-        for path in found {
-            let directory = Directory::new(path);
-            let record = match directory.read() {
-                Ok(record) if directory.path().ends_with(record.id.as_str()) => record,
-                // It was not even begun, or is no session at all.
-                _ => {
-                    self.remove(&directory);
-                    continue;
-                }
-            };
-            let mut row = known.remove(&record.id).unwrap_or_else(|| row_of(&record));
-            if row.state == State::Creating && directory.is_ready() {
-                (row.state, row.ready_at) = (State::Ready, Some(time::now()));
-            }
-            let process = Process::adopt(&directory).await;
-            let (live, commands) = Live::new(directory, &record, row.clone());
-            match process {
-                Ok(Some(process)) => {
-                    self.live.lock().insert(live.id.clone(), live.clone());
-                    self.save(row).await;
-                    if let Some(reason) = live.directory.end_mark() {
-                        live.end(&reason);
-                    }
-                    tokio::spawn(actor::run(self.clone(), live, Some(process), commands));
-                }
-                Ok(None) => {
-                    let log = live.directory.log_end(64 * 1024);
-                    let (state, reason) = match live.directory.end_mark() {
-                        Some(reason) => (State::Terminated, reason),
-                        None => (State::Failed, "it ended while the server was away".to_owned()),
-                    };
-                    self.ended(&live, state, &reason, log).await;
-                }
-                Err(error) => {
-                    tracing::error!(session = %live.id, %error, "cannot take over a session");
-                    known.insert(live.id.clone(), row);
-                }
-            }
-        }
-        for row in known.into_values() {
-            let reason = Some("it was gone when the server came back".to_owned());
-            self.save(Row { state: State::Failed, reason, ended_at: Some(time::now()), ..row }).await;
-        }
-        Ok(())
-    }
-
-    /// Changes the state of a session and tells everybody.
-    pub(crate) async fn change(&self, live: &Live, state: State, reason: Option<&str>) {
-        let row = {
-            let mut row = live.row.lock();
-            row.state = state;
-            row.reason = reason.filter(|_| state != State::Ready).map(str::to_owned);
-            if state == State::Ready {
-                row.ready_at.get_or_insert_with(time::now);
-            }
-            row.clone()
-        };
-        self.save(row).await;
-        live.state.send_replace(state);
-        self.events.send(&live.id, state, reason);
-    }
-
-    /// Clears away after a session, and only then says that it is over.
-    pub(crate) async fn ended(&self, live: &Live, state: State, reason: &str, log: String) {
-        self.remove(&live.directory);
-        let row = {
-            let mut row = live.row.lock();
-            (row.state, row.reason, row.ended_at) = (state, Some(reason.to_owned()), Some(time::now()));
-            row.clone()
-        };
-        self.save(row).await;
-        let id = live.id.clone();
-        let written = self.store.with(move |db| {
-            store::sessions::put_log(db, &id, &log)?;
-            store::tokens::remove_of_session(db, &id)
-        });
-        if let Err(error) = written.await {
-            tracing::error!(session = %live.id, %error, "the log of an ended session is lost");
-        }
-        self.tokens.remove_session(&live.id);
-        self.forget(&live.id);
-        live.state.send_replace(state);
-        self.events.send(&live.id, state, Some(reason));
-        tracing::info!(session = %live.id, state = state.name(), reason, "a session has ended");
-        let entry = Audit {
-            who: "fleet".into(),
-            origin: String::new(),
-            action: "session.ended",
-            target: live.id.to_string(),
-            detail: format!("{}: {reason}", state.name()),
-        };
-        self.audit(entry).await;
-    }
-
-    fn remove(&self, directory: &Directory) {
-        match directory.remove() {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::error!(directory = %directory.path().display(), %error, "a directory cannot be removed");
-            }
-            _ => {}
-        }
-    }
-
-    fn forget(&self, id: &SessionId) {
-        self.live.lock().remove(id);
-    }
-
-    async fn save(&self, row: Row) {
-        let id = row.id.clone();
-        if let Err(error) = self.store.with(move |db| store::sessions::put(db, &row)).await {
-            // The session goes on; its directory tells the next server.
-            tracing::error!(session = %id, %error, "the state of a session is not written down");
-        }
-    }
-
-    /// Writes down what was changed by hand, in the database and in the session's directory.
-    async fn save_changed(&self, live: &Live) -> Result<View, Error> {
-        let row = live.row.lock().clone();
-        let written = live.directory.read().and_then(|record| {
-            live.directory.write(&Record { spec: row.spec.clone(), expires_at: row.expires_at, ..record })
-        });
-        written.map_err(Error::io("cannot write the change down"))?;
-        self.store.with(move |db| store::sessions::put(db, &row)).await?;
-        let _ = live.commands.send(Command::Changed).await;
-        Ok(live.view())
-    }
-
-    async fn audit(&self, entry: Audit) {
-        if let Err(error) = self.store.with(move |db| store::audit::add(db, time::now(), &entry)).await {
-            tracing::error!(%error, "the audit log cannot be written");
-        }
-    }
-
-    async fn tidy(&self) {
-        let all: Vec<_> = self.live.lock().values().cloned().collect();
-        let cut = tokio::task::spawn_blocking(move || {
-            for live in all {
-                // It may have ended meanwhile.
-                let _ = live.directory.cut_log();
-            }
-        });
-        let _ = cut.await;
-        let pruned = self.store.with(|db| {
-            store::sessions::prune(db, time::now())?;
-            store::tokens::prune(db, time::now())?;
-            store::audit::prune(db)
-        });
-        if let Err(error) = pruned.await {
-            tracing::error!(%error, "old entries of the database cannot be removed");
-        }
-    }
-}
-
-fn row_of(record: &Record) -> Row {
-    Row {
-        id: record.id.clone(),
-        state: State::Creating,
-        reason: None,
-        spec: record.spec.clone(),
-        path: record.path.clone(),
-        owner: record.owner.clone(),
-        created_at: record.created_at,
-        ready_at: None,
-        expires_at: record.expires_at,
-        ended_at: None,
-    }
-}
-
 /// A time so many seconds later, in milliseconds since 1970.
-fn after(millis: i64, seconds: u64) -> i64 {
+pub(crate) fn after(millis: i64, seconds: u64) -> i64 {
     millis.saturating_add(i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX))
 }

@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Egress, Resources, SessionId, Spec, secret};
+use crate::{Egress, Resources, Screen, SessionId, Spec, secret};
 
 /// A log that is longer is cut to [`LOG_KEPT`], in bytes.
 const LOG_LIMIT: u64 = 4 * 1024 * 1024;
@@ -39,6 +39,20 @@ pub(crate) struct Record {
     /// What it may reach, with the credentials that its spec does not have.
     #[serde(default)]
     pub(crate) reach: Reach,
+    /// Whether it was started ahead and is nobody's yet.
+    #[serde(default)]
+    pub(crate) is_ahead: bool,
+}
+
+/// What a session that was started ahead becomes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claim {
+    /// Page to open.
+    pub url: Option<String>,
+    /// Size of the screen.
+    pub screen: Screen,
+    /// What it may reach.
+    pub reach: Reach,
 }
 
 /// What a session may reach, as its own process has to know it.
@@ -280,6 +294,7 @@ mod tests {
             cdp_token: "other".into(),
             environment: [("A".to_owned(), "b".to_owned())].into(),
             reach: Reach::default(),
+            is_ahead: false,
         };
         directory.create(&record).unwrap();
         assert_eq!(directory.process(), Holder::Nobody);

@@ -1,6 +1,6 @@
 //! The process of a session: started, taken over, ended.
 
-use std::{ffi::OsString, fs, io, net::IpAddr, os::fd::OwnedFd, process::Stdio, time::Duration};
+use std::{ffi::OsString, fs, io, net::IpAddr, os::fd::OwnedFd, path::PathBuf, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{
@@ -46,6 +46,8 @@ pub(crate) struct Launcher {
     pub(crate) options: Vec<OsString>,
     /// Where media is listened for.
     pub(crate) media: IpAddr,
+    /// Where kept profiles are.
+    pub(crate) profiles: PathBuf,
 }
 
 /// A session's process, ours or taken over.
@@ -71,7 +73,11 @@ impl Launcher {
         let (program, first) = self.program.split_first().ok_or_else(|| io::Error::other("no program"))?;
         let mut command = Command::new(program);
         command.args(first).arg("--managed").arg(directory.path());
-        command.args(arguments(self.media, spec, path)).args(&self.options);
+        command.args(arguments(self.media, spec, path));
+        if let Some(profile) = &spec.profile {
+            command.arg("--profile").arg(self.profiles.join(profile));
+        }
+        command.args(&self.options);
         for name in OURS {
             command.env_remove(format!("GLASSHOUSE_{name}"));
         }
@@ -159,6 +165,13 @@ impl Process {
         }
     }
 
+    /// Whether it has ended, without waiting.
+    pub(crate) fn has_ended(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut watched = [PollFd::new(self.pidfd.get_ref(), PollFlags::IN)];
+        poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+
     fn signal(&self, signal: Signal) {
         // It may have ended meanwhile.
         let _ = pidfd_send_signal(self.pidfd.get_ref(), signal);
@@ -211,13 +224,16 @@ mod tests {
             program: ["sh", "-c", script].map(OsString::from).into(),
             options: Vec::new(),
             media: "127.0.0.1".parse().unwrap(),
+            profiles: PathBuf::new(),
         };
         let mut process = shell("echo to the log >&2; exit 3").start(&directory, &Spec::default(), "/").unwrap();
         assert_eq!(process.exited().await, Exit::Code(3));
         assert_eq!(directory.log_end(100), "to the log\n");
         let mut process = shell("exec sleep 1000").start(&directory, &Spec::default(), "/").unwrap();
         assert!(tokio::time::timeout(Duration::ZERO, process.exited()).await.is_err());
+        assert!(!process.has_ended());
         assert!(process.end().await);
+        assert!(process.has_ended());
         assert_eq!(process.exited().await, Exit::Signal(15));
         assert!(Process::adopt(&directory).await.unwrap().is_none());
         directory.remove().unwrap();

@@ -100,6 +100,11 @@ pub struct Spec {
     #[schema(minimum = 1, maximum = 120)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_fps: Option<u32>,
+    /// Name of a profile that is kept: log-ins and settings of the browser outlive the session, and are there for the next one
+    /// with the same name. Used by one session at a time; made when there is none. 1 to 63 letters, digits, `.`, `_` and `-`.
+    #[schema(min_length = 1, max_length = 63, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$", example = "joe")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// Most of the machine that the session may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Resources>,
@@ -169,7 +174,7 @@ fn shown(text: &str) -> String {
     text.chars().take(MAX_KEY).filter(|c| !c.is_control()).collect()
 }
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=MAX_KEY).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
@@ -259,6 +264,8 @@ impl Spec {
         wrong.seconds("idle_freeze_seconds", self.idle_freeze_seconds);
         wrong.seconds("idle_timeout_seconds", self.idle_timeout_seconds);
         wrong.seconds("max_lifetime_seconds", self.max_lifetime_seconds);
+        let profile = self.profile.as_deref();
+        wrong.unless(profile.is_none_or(is_name), "profile", "a name is 1 to 63 letters, digits, '.', '_' and '-'");
         wrong.0.extend(self.limits.iter().flat_map(Resources::wrong));
         wrong.0.extend(self.egress.iter().flat_map(Egress::wrong));
         wrong.done()
@@ -267,6 +274,21 @@ impl Spec {
     /// The same without what must not be kept or shown.
     pub(crate) fn public(&self) -> Self {
         Self { environment: BTreeMap::new(), egress: self.egress.as_ref().map(Egress::public), ..self.clone() }
+    }
+
+    /// What of it cannot be changed once its session runs, written in one way only.
+    pub(crate) fn shape(&self) -> Self {
+        Self {
+            app: self.app,
+            locale: self.locale.clone(),
+            timezone: self.timezone.clone(),
+            environment: self.environment.clone(),
+            sound: Some(self.sound.unwrap_or(true)),
+            max_fps: self.max_fps,
+            profile: self.profile.clone(),
+            limits: self.limits.filter(|limits| *limits != Resources::default()),
+            ..Self::default()
+        }
     }
 
     /// Variables for the programs: what was asked for, the time zone and the language.

@@ -71,6 +71,8 @@ pub struct View {
     pub locale: Option<String>,
     /// Time zone.
     pub timezone: Option<String>,
+    /// Name of the profile that is kept.
+    pub profile: Option<String>,
     /// Limits that were asked for.
     pub limits: Option<Resources>,
     /// What it may reach, as it was asked for, without credentials.
@@ -132,6 +134,7 @@ impl Row {
             screen: spec.screen,
             locale: spec.locale,
             timezone: spec.timezone,
+            profile: spec.profile,
             limits: spec.limits,
             egress: spec.egress.as_ref().map(Egress::public),
             labels: spec.labels,

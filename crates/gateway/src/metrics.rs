@@ -35,6 +35,11 @@ struct InState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Start {
+    from: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Direction {
     pub(crate) direction: &'static str,
 }
@@ -110,6 +115,17 @@ pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     for (state, count) in shared.fleet.counts() {
         sessions.get_or_create(&InState { state: state.name() }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
+    let pool = shared.fleet.pool();
+    let ahead = Family::<InState, Gauge<i64>>::default();
+    for (state, count) in [("warm", pool.warm), ("starting", pool.starting), ("wanted", pool.wanted)] {
+        ahead.get_or_create(&InState { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    r.register("glasshouse_fleet_pool", "Sessions that are started ahead, and that there are to be", ahead);
+    let starts = Family::<Start, Counter<u64, AtomicU64>>::default();
+    for (from, count) in [("pool", pool.taken), ("cold", pool.cold)] {
+        starts.get_or_create(&Start { from }).inc_by(count);
+    }
+    r.register("glasshouse_fleet_starts", "Sessions that were created, by whether one was started ahead", starts);
     r.register("glasshouse_fleet_sessions", "Sessions that have not ended, by state", sessions);
     let mut text = String::new();
     if encode(&mut text, &registry).is_err() {

@@ -93,6 +93,7 @@ impl From<Error> for Problem {
         match error {
             Error::Invalid(wrong) => Self::fields(wrong),
             Error::NotFound => Self::missing(),
+            Error::NoProfile(_) => Self::new(StatusCode::NOT_FOUND, "not-found", text),
             Error::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", text),
             Error::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", text),
             Error::Full(_) => {

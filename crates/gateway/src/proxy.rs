@@ -194,7 +194,7 @@ fn set_headers(headers: &mut HeaderMap, client: &Client, upgrade: bool) -> Resul
 }
 
 /// A body whose sender may pause, but not for long.
-fn patient(body: Body) -> impl futures_util::Stream<Item = Result<Bytes, axum::Error>> {
+pub(crate) fn patient(body: Body) -> impl futures_util::Stream<Item = Result<Bytes, axum::Error>> {
     stream::unfold(Some(body.into_data_stream()), |body| async move {
         let mut body = body?;
         match tokio::time::timeout(PAUSE, body.next()).await {

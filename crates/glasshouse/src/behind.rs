@@ -19,7 +19,7 @@ use glasshouse_fleet::Managed;
 use glasshouse_neko::{Peer, Server};
 use tokio::{net::UnixListener, task::JoinHandle};
 
-use crate::glance;
+use crate::{claim::Claimed, glance};
 
 /// Serves a session's routes on its socket until it is dropped.
 pub(crate) struct Socket {
@@ -31,14 +31,21 @@ impl Socket {
     ///
     /// # Errors
     /// The directory of the session is gone.
-    pub(crate) fn serve(managed: &Managed, routes: Router, desktop: Arc<Desktop>, server: Server) -> io::Result<Self> {
+    pub(crate) fn serve(
+        managed: &Managed,
+        routes: Router,
+        desktop: Arc<Desktop>,
+        server: Server,
+        claimed: Claimed,
+    ) -> io::Result<Self> {
         let listener = UnixListener::bind(managed.socket())?;
         // No path of a client's reaches these: the gateway puts the session's own before all of them.
         let ours = Router::new()
             .route("/managed/thaw", post(thaw))
             .route("/managed/frozen", get(frozen))
             .with_state(desktop.clone())
-            .merge(glance::routes(desktop, server));
+            .merge(glance::routes(desktop, server))
+            .merge(claimed.routes());
         let app = ours.fallback_service(routes.layer(map_request(name_peer)));
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
@@ -86,11 +93,4 @@ async fn thaw(State(desktop): State<Arc<Desktop>>) -> Response {
 
 async fn frozen(State(desktop): State<Arc<Desktop>>) -> Json<bool> {
     Json(desktop.is_asleep())
-}
-
-fn answer(done: Result<(), glasshouse_desktop::Error>) -> Response {
-    match done {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => (StatusCode::CONFLICT, error.to_string()).into_response(),
-    }
 }

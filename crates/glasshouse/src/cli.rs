@@ -155,7 +155,7 @@ pub(crate) struct SessionOptions {
 }
 
 /// What a session is kept within.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Isolation")]
 pub(crate) struct WallOptions {
     /// Walls around the session's programs. `none` runs them as plain processes of this machine.

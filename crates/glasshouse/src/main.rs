@@ -2,6 +2,7 @@
 
 mod automation;
 mod behind;
+mod claim;
 mod cli;
 mod doctor;
 mod glance;
@@ -9,6 +10,7 @@ mod linger;
 mod logging;
 mod new;
 mod port;
+mod profiles;
 mod remote;
 mod serve;
 mod session;

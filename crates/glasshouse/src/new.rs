@@ -47,6 +47,9 @@ pub(crate) struct NewOptions {
     /// Frames per second at most.
     #[arg(long, value_name = "COUNT")]
     max_fps: Option<u32>,
+    /// Profile that is kept for the next session with the same one; made when there is none.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Freeze after so long without use; 0 never.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     idle_freeze: Option<u64>,
@@ -153,6 +156,7 @@ pub(crate) async fn create(options: NewOptions) -> anyhow::Result<ExitCode> {
         ("screen", json!(options.screen.map(|size| json!({ "width": size.width, "height": size.height })))),
         ("sound", if options.no_sound { json!(false) } else { Value::Null }),
         ("max_fps", json!(options.max_fps)),
+        ("profile", json!(options.profile)),
         ("limits", options.walls.limits()),
         ("egress", options.walls.egress()?),
         ("idle_freeze_seconds", json!(options.idle_freeze)),

@@ -6,7 +6,12 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, Uri, client::conn::http1, header};
+use hyper::{
+    Method, Request, Response, StatusCode, Uri,
+    body::{Body, Incoming},
+    client::conn::http1,
+    header,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -35,6 +40,9 @@ pub(crate) enum Verb {
     Thaw(IdOptions),
     /// Print the end of what a session has logged.
     Logs(LogsOptions),
+    /// Profiles that outlive their sessions.
+    #[command(subcommand)]
+    Profiles(crate::profiles::Verb),
 }
 
 /// Where the server is, and how to print.
@@ -126,6 +134,7 @@ impl Verb {
                 let answer = json!({ "id": id, "log": text });
                 print(&options.server, &answer, text.trim_end())
             }
+            Self::Profiles(verb) => verb.run().await,
         }
     }
 }
@@ -200,7 +209,7 @@ pub(crate) fn print(options: &ServerOptions, value: &Value, text: &str) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         match byte {
@@ -264,40 +273,72 @@ impl Server {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Bytes> {
-        let uri: Uri =
-            format!("{}api/v1/{path}", self.url).parse().with_context(|| format!("no address: {}", self.url))?;
+        let exchange = async {
+            let kind = body.is_some().then_some("application/json");
+            let body = body.map(|body| body.to_string()).unwrap_or_default();
+            let response = self.send(method, path, kind, Full::new(Bytes::from(body))).await?;
+            whole(response).await
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.context("the server does not answer")?
+    }
+
+    /// Sends a request, whose body may take as long as it takes; the answer is one of success.
+    pub(crate) async fn send<B>(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: B,
+    ) -> anyhow::Result<Response<Incoming>>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.exchange(&format!("api/v1/{path}"), method, kind, body).await
+    }
+
+    /// Like [`Server::send`], for any path of the server.
+    pub(crate) async fn exchange<B>(
+        &self,
+        path: &str,
+        method: Method,
+        kind: Option<&str>,
+        body: B,
+    ) -> anyhow::Result<Response<Incoming>>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let uri: Uri = format!("{}{path}", self.url).parse().with_context(|| format!("no address: {}", self.url))?;
         if uri.scheme_str() != Some("http") {
             bail!("{} does not begin with http://; over a network, use an SSH tunnel", self.url);
         }
         let authority = uri.authority().context("the address has no host")?.clone();
-        let exchange = async {
-            let target = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
-            let stream = TcpStream::connect(target)
-                .await
-                .with_context(|| format!("cannot reach {authority}: is `glasshouse serve` running?"))?;
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            let mut request = Request::builder()
-                .method(method)
-                .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
-                .header(header::HOST, authority.as_str())
-                .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
-            if body.is_some() {
-                request = request.header(header::CONTENT_TYPE, "application/json");
-            }
-            let body = body.map(|body| body.to_string()).unwrap_or_default();
-            let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
-            let status = response.status();
-            let read = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            let bytes = read.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
-            anyhow::Ok((status, bytes))
-        };
-        let (status, bytes) =
-            tokio::time::timeout(PATIENCE, exchange).await.context("the server does not answer")??;
-        if status.is_success() {
-            return Ok(bytes);
+        let target = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
+        let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(target)).await;
+        let stream = stream
+            .map_err(anyhow::Error::from)
+            .and_then(|stream| Ok(stream?))
+            .with_context(|| format!("cannot reach {authority}: is `glasshouse serve` running?"))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
+            .header(header::HOST, authority.as_str())
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
         }
-        let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let response = sender.send_request(request.body(body)?).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem = whole(response).await.unwrap_or_default();
+        let problem: Value = serde_json::from_slice(&problem).unwrap_or_default();
         match problem["detail"].as_str() {
             _ if status == StatusCode::UNAUTHORIZED => {
                 bail!("the server does not know the token: set GLASSHOUSE_TOKEN")
@@ -306,6 +347,12 @@ impl Server {
             None => bail!("the server answers {status}"),
         }
     }
+}
+
+/// The body of an answer, 16 MiB at most.
+pub(crate) async fn whole(response: Response<Incoming>) -> anyhow::Result<Bytes> {
+    let read = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    Ok(read.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes())
 }
 
 #[cfg(test)]

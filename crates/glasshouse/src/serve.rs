@@ -14,14 +14,17 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser};
-use glasshouse_fleet::{Bounds, Config, Fleet, Limits};
+use glasshouse_fleet::{Bounds, Config, Fleet, Limits, PoolConfig, Spec};
 use glasshouse_gateway::{Gateway, Network};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
-use crate::cli::{Cli, Command, LogOptions};
+use crate::{
+    cli::{Cli, Command, LogOptions},
+    opened::Opened,
+};
 
 /// Options of `glasshouse serve`.
 #[derive(Debug, Args)]
@@ -86,7 +89,25 @@ pub(crate) struct ServeOptions {
     #[arg(long, default_value = "0", value_name = "TIME", value_parser = parse_time)]
     max_lifetime: u64,
 
-    /// Print one line of JSON instead of text when ready: url, listen, state, pid, and token when it is new.
+    /// Sessions of the usual shape (Chromium with sound) that are started ahead, so that a creation takes milliseconds. Each
+    /// takes memory like any session.
+    #[arg(long, env = "GLASSHOUSE_POOL", default_value_t = 0, value_name = "COUNT")]
+    pool: u16,
+
+    /// Sessions of another shape that are started ahead, such as '2={"locale":"de-DE","sound":false}': what a creation says
+    /// in its body, page, screen, egress, name, labels and time-outs excepted, which any can still get (repeatable).
+    #[arg(long, value_name = "COUNT=JSON", value_parser = parse_shape)]
+    pool_shape: Vec<(usize, Spec)>,
+
+    /// Keep what is started ahead frozen, so that it costs no processor time; thawing takes some milliseconds.
+    #[arg(long)]
+    pool_frozen: bool,
+
+    /// Open a session at the start, on a page if one is given, and print a link to it that works once, within ten minutes. It ends with the server.
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    open: Option<Option<String>>,
+
+    /// Print one line of JSON instead of text when ready: url, listen, state, pid, token when it is new, and link with --open.
     #[arg(long)]
     json: bool,
 
@@ -150,7 +171,7 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     write_private(&file, &url).with_context(|| format!("cannot write {}", file.display()))?;
 
     let gateway = Gateway::new(
-        fleet,
+        fleet.clone(),
         glasshouse_gateway::Config {
             path_prefix: options.path_prefix.clone(),
             allowed_hosts: options.allowed_hosts.clone(),
@@ -158,8 +179,18 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
         },
     )
     .with_console(axum::routing::any(crate::web::serve));
-    announce(options, listen, &url, &state, is_new.then_some(&token))?;
-    glasshouse_gateway::serve(listener, gateway, stop_signal()).await?;
+    let opened = match &options.open {
+        Some(page) => Some(Opened::start(&fleet, &token, page.clone()).await?),
+        None => None,
+    };
+    let (opened, link) = opened.map(|(opened, fragment)| (opened, format!("{url}#{fragment}"))).unzip();
+    announce(options, listen, &url, &state, is_new.then_some(&token), link.as_deref())?;
+    let served = glasshouse_gateway::serve(listener, gateway, stop_signal()).await;
+    if let Some(opened) = opened {
+        opened.end().await;
+    }
+    fleet.close_pool().await;
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -186,6 +217,10 @@ fn config(options: &ServeOptions, state: PathBuf) -> anyhow::Result<Config> {
         idle_timeout: options.idle_timeout,
         max_lifetime: options.max_lifetime,
         bounds: bounds(&options.session_options),
+        pool: PoolConfig {
+            shapes: std::iter::once((options.pool.into(), Spec::default())).chain(options.pool_shape.clone()).collect(),
+            frozen: options.pool_frozen,
+        },
     })
 }
 
@@ -204,6 +239,7 @@ fn announce(
     url: &str,
     state: &Path,
     token: Option<&String>,
+    link: Option<&str>,
 ) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if options.json {
@@ -213,8 +249,16 @@ fn announce(
             "state": state,
             "pid": std::process::id(),
             "token": token,
+            "link": link,
         });
         writeln!(out, "{line}")?;
+    } else if let Some(link) = link {
+        writeln!(
+            out,
+            "\n  Open {link}\n\n  It shows a session; all sessions are behind the first button of its bar. The link works once, within ten minutes.\n  \
+             `glasshouse open` and `glasshouse new` make others; the console at {url} takes the token in {}.\n",
+            state.join("admin-token").display()
+        )?;
     } else if let Some(token) = token {
         writeln!(
             out,
@@ -264,6 +308,15 @@ pub(crate) fn parse_time(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| format!("expected a time of a year at most, such as 90s, 5m, 2h or 1d, got {text:?}"))
 }
 
+/// A number of sessions of a shape.
+fn parse_shape(text: &str) -> Result<(usize, Spec), String> {
+    let (count, shape) = text.split_once('=').ok_or_else(|| format!("expected COUNT=JSON, got {text:?}"))?;
+    let count: u16 = count.parse().map_err(|_| format!("expected a number before '=', got {count:?}"))?;
+    let spec: Spec = serde_json::from_str(shape).map_err(|error| format!("not the shape of a session: {error}"))?;
+    spec.check().map_err(|error| error.to_string())?;
+    Ok((count.into(), spec))
+}
+
 /// A prefix with a slash before and none behind it.
 fn parse_prefix(text: &str) -> Result<String, String> {
     let trimmed = text.trim_matches('/');
@@ -291,6 +344,11 @@ mod tests {
         assert_eq!(parse_time("0"), Ok(0));
         for wrong in ["", "m", "-1", "1.5h", "366d", "5x"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        let (count, spec) = parse_shape(r#"2={"locale":"de-DE"}"#).unwrap();
+        assert_eq!((count, spec.locale.as_deref()), (2, Some("de-DE")));
+        for wrong in ["", "2", "x={}", "2={", r#"1={"locale":"?"}"#, r#"1={"surprise":1}"#] {
+            assert!(parse_shape(wrong).is_err(), "{wrong}");
         }
         assert_eq!(parse_prefix("/"), Ok(String::new()));
         assert_eq!(parse_prefix("a/b/"), Ok("/a/b".into()));

@@ -30,6 +30,7 @@ use tokio::{
 use crate::{
     automation::{self, Automation},
     behind,
+    claim::Claimed,
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
     port::Port,
     walls,
@@ -148,7 +149,11 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     };
     let (routes, socket) = match managed {
         None => (routes, None),
-        Some(managed) => (behind::closed(), Some(behind::Socket::serve(managed, routes, desktop.clone(), server.clone())?)),
+        Some(managed) => {
+            let claimed = Claimed::new(&options, desktop.clone(), gate.clone(), way_out.clone());
+            let socket = behind::Socket::serve(managed, routes, desktop.clone(), server.clone(), claimed)?;
+            (behind::closed(), Some(socket))
+        }
     };
     let app = routes.layer(axum::middleware::map_request(share_peer));
     announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref())?;

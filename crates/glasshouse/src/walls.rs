@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 /// Limits of a session, unless others are given.
 const MEMORY: u64 = 2048 * MIB;
 const PIDS: u32 = 1024;
-const DISK: u64 = 4096 * MIB;
+pub(crate) const DISK: u64 = 4096 * MIB;
 
 /// Holds a proxy's URL with credentials, which must not be on the command line.
 const UPSTREAM: &str = "GLASSHOUSE_UPSTREAM_PROXY";
@@ -52,13 +52,17 @@ pub(crate) fn walls(options: &SessionOptions) -> anyhow::Result<Option<Walls>> {
 }
 
 /// Serves the way out of a desktop within walls, for as long as the result lives.
-pub(crate) fn serve_way_out(desktop: &Desktop, policy: Policy, log_requests: bool) -> anyhow::Result<Option<Proxy>> {
+pub(crate) fn serve_way_out(
+    desktop: &Desktop,
+    policy: Policy,
+    log_requests: bool,
+) -> anyhow::Result<Option<Arc<Proxy>>> {
     let listeners = desktop.take_listeners();
     if listeners.is_empty() {
         return Ok(None);
     }
     let log = log_requests.then(|| Arc::new(log as fn(&Access)) as glasshouse_sandbox::egress::AccessLog);
-    Ok(Some(Proxy::start(listeners, ProxyConfig { policy, log, resolve: None })?))
+    Ok(Some(Arc::new(Proxy::start(listeners, ProxyConfig { policy, log, resolve: None })?)))
 }
 
 fn log(access: &Access) {

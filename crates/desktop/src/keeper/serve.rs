@@ -128,10 +128,14 @@ impl Keeper {
                     self.tell(&FromKeeper::Failed { id: spawn.id, reason: error.to_string(), missing });
                 }
             },
+            ToKeeper::Close { id } => {
+                if let Some(pid) = self.pid(id) {
+                    // Once: at the second, Chromium drops everything.
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            }
             ToKeeper::Signal { id, signal } => {
-                let pid =
-                    self.children.iter().find(|(_, child)| child.id == id).and_then(|(pid, _)| Pid::from_raw(*pid));
-                if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
+                if let (Some(pid), Some(signal)) = (self.pid(id), Signal::from_named_raw(signal)) {
                     let _ = kill_process_group(pid, signal);
                     let _ = kill_process(pid, signal);
                 }
@@ -143,6 +147,10 @@ impl Keeper {
             ToKeeper::Clear(state, name) => self.walls.push((state, name)),
             ToKeeper::RemoveDisplay(number) => self.displays.push(number),
         }
+    }
+
+    fn pid(&self, id: u32) -> Option<Pid> {
+        self.children.iter().find(|(_, child)| child.id == id).and_then(|(pid, _)| Pid::from_raw(*pid))
     }
 
     fn reap(&mut self) {

@@ -50,6 +50,11 @@ pub(crate) struct Spawn {
 pub(crate) enum ToKeeper {
     /// Start a program in a process group of its own.
     Spawn(Spawn),
+    /// Ask a program to end, and not what it has started: a browser whose helpers are gone cannot write down what it knows.
+    Close {
+        /// The program.
+        id: u32,
+    },
     /// Signal a process that was started, and its group.
     Signal {
         /// From [`Spawn`].

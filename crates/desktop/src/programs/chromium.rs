@@ -43,7 +43,8 @@ pub(super) fn command(
     let mut args = vec![profile_flag];
     if !only_given_flags {
         let downloads = dir.inside(&dir.downloads());
-        run_as(dir.user(), || seed(profile, &downloads))?;
+        let seen = dir.reach(profile);
+        run_as(dir.user(), || seed(&seen, &downloads))?;
         args.extend(FLAGS.split_ascii_whitespace().map(OsString::from));
         if let Some(port) = proxy {
             args.extend(proxy_flags(port).map(OsString::from));

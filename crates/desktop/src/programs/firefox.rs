@@ -78,12 +78,13 @@ pub(super) fn command(
             let _ = writeln!(preferences, "user_pref(\"{name}\", {value});");
         }
     }
+    let seen = dir.reach(profile);
     run_as(dir.user(), || {
-        fs::create_dir_all(profile)?;
+        fs::create_dir_all(&seen)?;
         for name in ["lock", ".parentlock"] {
-            let _ = fs::remove_file(profile.join(name));
+            let _ = fs::remove_file(seen.join(name));
         }
-        fs::write(profile.join("user.js"), &preferences)
+        fs::write(seen.join("user.js"), &preferences)
     })?;
     let mut args: Vec<OsString> =
         vec!["--profile".into(), dir.inside(profile).into(), "--no-remote".into(), "--new-instance".into()];

@@ -559,7 +559,10 @@ impl Supervisor {
         if self.profile.is_none() || self.sleep_is_over().is_err() {
             return;
         }
-        self.signal(id, libc::SIGTERM);
+        if let Some(keeper) = self.starter() {
+            // A keeper that does not listen is gone, which is noticed below.
+            let _ = keeper.send(&ToKeeper::Close { id }, &[]);
+        }
         let deadline = Instant::now() + CLOSE_WITHIN;
         while Instant::now() < deadline {
             match self.next(Some(deadline)) {

@@ -160,8 +160,9 @@ impl Supervisor {
         if let Some(keeper) = &self.keeper {
             keeper.send(&ToKeeper::Hold, &[folder.as_fd()])?;
         }
-        crate::user::run_as(self.dir.user(), || std::fs::read_dir(&profile).map(drop)).map_err(in_profile)?;
-        self.dir.enclose_profile(&profile);
+        self.dir.enclose_profile(&profile, folder);
+        let seen = self.dir.reach(&profile);
+        crate::user::run_as(self.dir.user(), || std::fs::read_dir(&seen).map(drop)).map_err(in_profile)?;
         self.profile = Some(profile);
         Ok(())
     }

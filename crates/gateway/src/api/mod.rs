@@ -2,6 +2,7 @@
 
 pub(crate) mod events;
 pub(crate) mod glance;
+pub(crate) mod profiles;
 pub(crate) mod sessions;
 pub(crate) mod share;
 pub(crate) mod tokens;
@@ -37,6 +38,9 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/sessions/{id}/logs", get(sessions::logs))
         .route("/sessions/{id}/events", get(events::of_session))
         .route("/events", get(events::all))
+        .route("/profiles", get(profiles::list))
+        .route("/profiles/{name}", delete(profiles::delete))
+        .route("/profiles/{name}/archive", get(profiles::export).put(profiles::import))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/audit", get(tokens::audit))
@@ -78,6 +82,10 @@ impl Modify for Bearer {
         share::join,
         events::of_session,
         events::all,
+        profiles::list,
+        profiles::delete,
+        profiles::export,
+        profiles::import,
         tokens::list,
         tokens::create,
         tokens::revoke,

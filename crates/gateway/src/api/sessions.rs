@@ -147,7 +147,7 @@ fn cursor(text: &str) -> Option<(i64, SessionId)> {
     (status = 400, description = "The body is not JSON.", body = Problem, content_type = "application/problem+json"),
     (status = 401, description = "No token.", body = Problem, content_type = "application/problem+json"),
     (status = 403, description = "The token lacks the power `control` over the fleet.", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The name is taken.", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The name is taken, or the profile is used.", body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
     (status = 415, description = "The body is not said to be JSON.", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Fields are wrong, which are named; or the key belongs to another request.", body = Problem, content_type = "application/problem+json"),
