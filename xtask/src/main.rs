@@ -25,9 +25,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install what is missing, build, and start a session.
+    /// Install what is missing, build, start `glasshouse serve`, and open a session.
     Run {
-        /// Options of `glasshouse session`.
+        /// A page for the session, and options of `glasshouse serve`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },

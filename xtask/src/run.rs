@@ -1,4 +1,4 @@
-//! `cargo xtask run`: a session on this machine.
+//! `cargo xtask run`: many sessions behind one door, on this machine, with one that is open already.
 
 use std::{ffi::OsString, os::unix::process::CommandExt};
 
@@ -11,7 +11,7 @@ use crate::{
     web,
 };
 
-/// Installs, builds and becomes `glasshouse session`; returns only when that fails.
+/// Installs, builds and becomes `glasshouse serve --open`; returns only when that fails.
 ///
 /// # Errors
 /// A step fails.
@@ -20,8 +20,32 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     web::build(&Node::ensure()?)?;
     shell::run(&mut shell::cargo(["build", "--release", "--package", "glasshouse"]))?;
     let program = target().join("release/glasshouse");
-    let mut command = std::process::Command::new(&program);
-    // A command given after `--` has to stay behind a `--` of its own, which clap keeps.
-    let error = command.arg("session").args(arguments).exec();
+    let error = std::process::Command::new(&program).args(serve(arguments)).exec();
     Err(error).with_context(|| format!("cannot start {}", program.display()))
+}
+
+/// The command line: a page may be given first, as to a browser.
+fn serve(arguments: &[OsString]) -> Vec<OsString> {
+    let is_page = |text: &OsString| text.to_str().is_some_and(|text| text.starts_with("http") || text == "about:blank");
+    let mut line = vec![OsString::from("serve"), "--open".into()];
+    let mut rest = arguments;
+    if let Some((page, others)) = arguments.split_first().filter(|(first, _)| is_page(first)) {
+        line.push(page.clone());
+        rest = others;
+    }
+    line.extend(rest.iter().cloned());
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_come_first() {
+        let line = |arguments: &[&str]| serve(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(line(&[]), ["serve", "--open"]);
+        assert_eq!(line(&["https://a.example/", "--json"]), ["serve", "--open", "https://a.example/", "--json"]);
+        assert_eq!(line(&["--listen", "127.0.0.1:0"]), ["serve", "--open", "--listen", "127.0.0.1:0"]);
+    }
 }

@@ -9,6 +9,7 @@ mod glance;
 mod linger;
 mod logging;
 mod new;
+mod opened;
 mod port;
 mod profiles;
 mod remote;

@@ -144,7 +144,7 @@ export function RoomPage({ connection, consoleUrl = null }: { connection: Connec
       <h1 className="visually-hidden">Glasshouse session</h1>
       <GlasshouseViewer connection={connection} options={{ scaling: preferences.scaling, volume: preferences.volume }} onViewer={adopt} className="stage" />
       <StatusOverlay connection={connection} status={status} consoleUrl={consoleUrl} />
-      {isWatcher(room) && !over && (
+      {isWatcher(room) && !over && !barShown && (
         <div className="view-only" role="status">
           <Icon name="eye" /> View only
         </div>

@@ -6,9 +6,9 @@ import { SignIn } from './sign-in.tsx';
 import { Store } from './store.ts';
 
 /** The console: sign-in, then all sessions. */
-export function Console({ base, token: first }: { base: URL; token: string | null }): ReactElement {
+export function Console({ base, token: first, problem: told = null }: { base: URL; token: string | null; problem?: string | null }): ReactElement {
   const [token, setToken] = useState(first);
-  const [problem, setProblem] = useState<string | null>(null);
+  const [problem, setProblem] = useState<string | null>(told);
   const leave = useCallback(
     (why: string | null): void => {
       saveFleetToken(base, null);

@@ -8,7 +8,7 @@ const own = ['url', 'name', 'app', 'screen', 'locale', 'timezone', 'idle_freeze_
 
 const sizes = ['1280x720', '1920x1080', '2560x1440', '1024x768', '390x844'];
 const times: [string, string][] = [
-  ['', 'As the server says'],
+  ['', 'Server default'],
   ['0', 'Never'],
   ['300', '5 minutes'],
   ['900', '15 minutes'],
@@ -244,7 +244,7 @@ function Option({ field, value, wrong, onChange }: { field: Field; value: string
           case 'switch':
             return (
               <select {...attributes} value={value} onChange={change}>
-                <option value="">As the server says</option>
+                <option value="">Server default</option>
                 {field.kind === 'switch' ? (
                   <>
                     <option value="true">Yes</option>

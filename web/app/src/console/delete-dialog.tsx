@@ -1,5 +1,5 @@
 import type { Fleet, FleetSession } from '@glasshouse/client';
-import { type ReactElement, useState } from 'react';
+import { type ReactElement, useEffect, useState } from 'react';
 import { Dialog } from './dialog.tsx';
 import { title } from './format.ts';
 
@@ -7,7 +7,13 @@ import { title } from './format.ts';
 export function DeleteDialog({ fleet, session, onClose, onDeleted }: { fleet: Fleet; session: FleetSession; onClose: () => void; onDeleted: (session: FleetSession) => void }): ReactElement {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<string | null>(null);
-  const viewers = session.connections;
+  const [viewers, setViewers] = useState(session.connections);
+  useEffect(() => {
+    fleet.read(session.id).then(
+      ({ connections }) => setViewers(connections),
+      () => {},
+    );
+  }, [fleet, session.id]);
   const end = async (): Promise<void> => {
     setBusy(true);
     try {

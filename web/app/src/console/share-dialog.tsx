@@ -98,7 +98,9 @@ export function ShareDialog({ fleet, session, onClose }: { fleet: Fleet; session
             </select>
           </label>
           <label>
-            For whom <small>(optional)</small>
+            <span>
+              For whom <small>(optional)</small>
+            </span>
             <input value={name} onChange={(event) => setName(event.target.value)} maxLength={100} placeholder="Ann, support" />
           </label>
         </div>
