@@ -45,6 +45,7 @@ pub(crate) const TEST: &[Need] = &[
     need("x11-xserver-utils", &["xsetroot"], "painting a screen, in tests"),
     need("pulseaudio-utils", &["pactl"], "playing sound, in tests"),
     need("iproute2", &["ip"], "cutting a network, in tests"),
+    need("firefox-esr", &["firefox-esr", "firefox"], "a viewer of another make, in tests"),
 ];
 
 /// Node's package, when there is none at all.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    io::Write,
+    io::{ErrorKind, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
     sync::{Arc, OnceLock},
@@ -39,6 +39,9 @@ use crate::{
 /// How long a desktop that went away may take to say why.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How many numbers are tried when any will do.
+const PORT_TRIES: u32 = 16;
+
 /// Runs a session until it is told to stop, or ends by itself.
 pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
     // First of all, so that whoever looks for this session finds it.
@@ -50,19 +53,15 @@ pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
     runtime.block_on(session(options, managed.as_ref()))
 }
 
-async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyhow::Result<ExitCode> {
-    if let Some(managed) = managed {
-        walls::limit(&mut options.walls, managed.limits());
-    }
-    let policy = walls::policy(&options.walls, managed.map(Managed::reach))?;
-    // The ports come first: they fail fast, and nothing has to be taken down again.
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}; choose another address with --listen", options.listen))?;
-    let listen = listener.local_addr()?;
-    let room: Arc<OnceLock<Server>> = Arc::default();
-    let engine = {
-        let room = room.clone();
+/// Opens the ports for HTTP and for media, which have the same number unless another is asked for.
+async fn ports(options: &SessionOptions, room: &Arc<OnceLock<Server>>) -> anyhow::Result<(TcpListener, Engine)> {
+    let is_any = options.listen.port() == 0 && options.webrtc_port.is_none();
+    let mut tries = if is_any { PORT_TRIES } else { 1 };
+    loop {
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}; choose another address with --listen", options.listen))?;
+        let listen = listener.local_addr()?;
         let udp = SocketAddr::new(listen.ip(), options.webrtc_port.unwrap_or(listen.port()));
         let config = glasshouse_webrtc::Config {
             udp,
@@ -70,14 +69,34 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
             nat1to1: options.nat1to1.clone(),
             codec: options.codec.map_or(glasshouse_media::DEFAULT_CODEC, VideoCodec::from),
         };
+        let room = room.clone();
         let handler = move |event| {
             if let Some(room) = room.get() {
                 room.viewer_event(event);
             }
         };
-        Engine::start(config, Box::new(handler))
-            .with_context(|| format!("cannot use UDP port {udp}; choose another with --webrtc-port"))?
-    };
+        tries -= 1;
+        match Engine::start(config, Box::new(handler)) {
+            Ok(engine) => return Ok((listener, engine)),
+            // Free for TCP, but not for UDP: another number may be free for both.
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tries > 0 => {}
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot use UDP port {udp}; choose another with --webrtc-port"));
+            }
+        }
+    }
+}
+
+async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyhow::Result<ExitCode> {
+    if let Some(managed) = managed {
+        walls::limit(&mut options.walls, managed.limits());
+    }
+    let policy = walls::policy(&options.walls, managed.map(Managed::reach))?;
+    // The ports come first: they fail fast, and nothing has to be taken down again.
+    let room: Arc<OnceLock<Server>> = Arc::default();
+    let (listener, engine) = ports(&options, &room).await?;
+    let listen = listener.local_addr()?;
 
     let (ended, mut end) = watch::channel(None::<String>);
     let desktop = {

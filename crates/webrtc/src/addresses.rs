@@ -16,6 +16,8 @@ pub(crate) struct Announced {
 #[derive(Debug, Clone)]
 pub(crate) struct Plan<'a> {
     pub(crate) udp: SocketAddr,
+    /// Programs of this machine reach the UDP port at all of its addresses.
+    pub(crate) is_private: bool,
     pub(crate) tcp_port: Option<u16>,
     pub(crate) nat1to1: &'a [IpAddr],
     pub(crate) interfaces: &'a [IpAddr],
@@ -60,6 +62,14 @@ impl Plan<'_> {
             if reachable(address) || self.nat1to1.contains(address) {
                 announced.push(Announced { address: SocketAddr::new(*address, self.udp.port()), tcp: false });
             }
+        }
+        if self.is_private && self.nat1to1.is_empty() {
+            let others = self.interfaces.iter().filter(|address| {
+                !address.is_loopback() && address.is_ipv4() == bound.is_ipv4() && !own.contains(address)
+            });
+            announced.extend(
+                others.map(|address| Announced { address: SocketAddr::new(*address, self.udp.port()), tcp: false }),
+            );
         }
         if let Some(port) = self.tcp_port {
             announced
@@ -132,6 +142,7 @@ mod tests {
         let interfaces = [ip("127.0.0.1"), ip("192.0.2.7"), ip("2001:db8::7")];
         let mut plan = Plan {
             udp: "0.0.0.0:9000".parse().unwrap(),
+            is_private: false,
             tcp_port: None,
             nat1to1: &[],
             interfaces: &interfaces,
@@ -149,6 +160,7 @@ mod tests {
     fn one_address_announces_itself_and_tcp_the_request_too() {
         let plan = Plan {
             udp: "192.0.2.7:9000".parse().unwrap(),
+            is_private: false,
             tcp_port: Some(8080),
             nat1to1: &[],
             interfaces: &[],
@@ -158,10 +170,27 @@ mod tests {
     }
 
     #[test]
+    fn a_private_port_announces_what_this_machine_reaches() {
+        let interfaces = [ip("127.0.0.1"), ip("192.0.2.7"), ip("2001:db8::7")];
+        let mut plan = Plan {
+            udp: "127.0.0.1:9000".parse().unwrap(),
+            is_private: true,
+            tcp_port: Some(9000),
+            nat1to1: &[],
+            interfaces: &interfaces,
+            request: Some(ip("127.0.0.1")),
+        };
+        assert_eq!(texts(&plan.announced()), ["127.0.0.1:9000", "192.0.2.7:9000", "tcp 127.0.0.1:9000"]);
+        plan.is_private = false;
+        assert_eq!(texts(&plan.announced()), ["127.0.0.1:9000", "tcp 127.0.0.1:9000"]);
+    }
+
+    #[test]
     fn nat1to1_replaces_own_addresses() {
         let interfaces = [ip("10.0.0.2")];
         let plan = Plan {
             udp: "0.0.0.0:9000".parse().unwrap(),
+            is_private: false,
             tcp_port: Some(8080),
             nat1to1: &[ip("203.0.113.5")],
             interfaces: &interfaces,

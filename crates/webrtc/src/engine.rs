@@ -49,6 +49,7 @@ pub(crate) fn certificate() -> io::Result<DtlsCert> {
 pub(crate) struct Engine {
     config: Config,
     udp_address: SocketAddr,
+    is_udp_private: bool,
     interfaces: Vec<IpAddr>,
     interfaces_at: Instant,
     certificate: DtlsCert,
@@ -85,6 +86,7 @@ impl Engine {
         let now = Instant::now();
         Ok(Self {
             udp_address: udp.address(),
+            is_udp_private: udp.is_private(),
             interfaces: addresses::interfaces()?,
             interfaces_at: now,
             certificate: certificate()?,
@@ -537,6 +539,7 @@ impl Engine {
         }
         let plan = Plan {
             udp: self.udp_address,
+            is_private: self.is_udp_private,
             tcp_port: self.config.tcp_port,
             nat1to1: &self.config.nat1to1,
             interfaces: &self.interfaces,

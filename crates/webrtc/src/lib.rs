@@ -38,7 +38,8 @@ pub struct ViewerId(pub u64);
 /// Where the engine listens and what it tells viewers.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// UDP address for all viewers; port 0 picks a free one.
+    /// UDP address for all viewers; port 0 picks a free one. A loopback address is for viewers on this machine, which
+    /// are then served at its other addresses too.
     pub udp: SocketAddr,
     /// Port to announce for ICE over TCP (RFC 6544, passive), if connections are handed to [`Engine::accept_tcp`].
     pub tcp_port: Option<u16>,

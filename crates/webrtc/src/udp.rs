@@ -43,7 +43,10 @@ struct Control([u8; CONTROL]);
 pub(crate) struct Udp {
     socket: mio::net::UdpSocket,
     address: SocketAddr,
+    /// The socket takes datagrams at all addresses of the machine.
     wildcard: bool,
+    /// Nevertheless it is for this machine only.
+    is_private: bool,
     offload: bool,
     receive: Vec<[u8; RECEIVE_SIZE]>,
     names: Vec<SockAddrStorage>,
@@ -57,15 +60,32 @@ pub(crate) struct Udp {
 unsafe impl Send for Udp {}
 
 impl Udp {
+    /// Opens a socket.
+    ///
+    /// At a loopback address it serves this machine only, but at all of its addresses if it can: Firefox never sends from
+    /// an interface's address to a loopback one, and by default uses no other.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-        if address.is_ipv6() {
+        if !address.ip().is_loopback() {
+            return Self::open(address, address);
+        }
+        let all: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        match Self::open(SocketAddr::new(all, address.port()), address) {
+            // Somebody has this port at another address.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Self::open(address, address),
+            opened => opened,
+        }
+    }
+
+    /// Opens a socket at `bound` to serve `address`.
+    fn open(bound: SocketAddr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(bound), Type::DGRAM, None)?;
+        if bound.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
         enlarge(&socket);
-        let wildcard = address.ip().is_unspecified();
+        let wildcard = bound.ip().is_unspecified();
         if wildcard {
-            let (level, name) = if address.is_ipv6() {
+            let (level, name) = if bound.is_ipv6() {
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
             } else {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO)
@@ -73,13 +93,14 @@ impl Udp {
             set_option(socket.as_raw_fd(), level, name, 1)?;
         }
         socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
+        socket.bind(&bound.into())?;
         let socket = mio::net::UdpSocket::from_std(socket.into());
-        let address = socket.local_addr()?;
+        let address = SocketAddr::new(address.ip(), socket.local_addr()?.port());
         Ok(Self {
             socket,
             address,
             wildcard,
+            is_private: bound.ip() != address.ip(),
             offload: true,
             receive: vec![[0; RECEIVE_SIZE]; RECEIVE_BATCH],
             names: (0..RECEIVE_BATCH.max(SEND_BATCH)).map(|_| SockAddrStorage::zeroed()).collect(),
@@ -89,8 +110,14 @@ impl Udp {
         })
     }
 
+    /// The address that it was opened for, with the port that it has.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether programs of this machine, and no others, reach it at all of the machine's addresses.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_private
     }
 
     pub(crate) fn source(&mut self) -> &mut mio::net::UdpSocket {
@@ -139,8 +166,11 @@ impl Udp {
             let name = unsafe { SockAddr::new(name, message.msg_hdr.msg_namelen) };
             let Some(from) = name.as_socket() else { continue };
             let to = if self.wildcard { own_address(&message.msg_hdr) } else { Some(self.address.ip()) };
-            let Some(to) = to else { continue };
-            each(canonical(from), to.to_canonical(), &self.receive[index][..length]);
+            let (from, Some(to)) = (canonical(from), to.map(|to| to.to_canonical())) else { continue };
+            if self.is_private && !is_within_machine(from.ip(), to) {
+                continue;
+            }
+            each(from, to, &self.receive[index][..length]);
         }
         Ok(true)
     }
@@ -351,6 +381,14 @@ fn write_control(
     }
 }
 
+/// Whether a datagram was sent by this machine: from the very address that it came to, or between loopback addresses.
+///
+/// The kernel takes no IPv4 datagram with such a source from a network. IPv6's with a forged source may come in; its sender
+/// gets no answer, and would have to know a viewer's ICE password for anything to be done with it.
+fn is_within_machine(from: IpAddr, to: IpAddr) -> bool {
+    from == to || from.is_loopback() && to.is_loopback()
+}
+
 #[cfg(test)]
 mod tests {
     use std::{collections::VecDeque, net::UdpSocket, time::Duration};
@@ -402,6 +440,36 @@ mod tests {
             }
             let expected = (sender.local_addr().unwrap(), "127.0.0.1".parse().unwrap(), b"hello".to_vec());
             assert_eq!(got, Some(expected), "{bind}");
+        }
+    }
+
+    #[test]
+    fn a_loopback_socket_serves_this_machine_only_at_all_its_addresses() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (from, to, is_own) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.2", "127.0.0.1", true),
+            ("192.0.2.2", "192.0.2.2", true),
+            ("192.0.2.3", "192.0.2.2", false),
+            ("192.0.2.2", "127.0.0.1", false),
+            ("2001:db8::1", "2001:db8::2", false),
+        ] {
+            assert_eq!(is_within_machine(ip(from), ip(to)), is_own, "{from} to {to}");
+        }
+        let mut udp = Udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let interfaces = crate::addresses::interfaces().unwrap();
+        for own in interfaces.into_iter().filter(IpAddr::is_ipv4) {
+            let sender = UdpSocket::bind((own, 0)).unwrap();
+            // To another address of the machine's first, which stands for a stranger's.
+            sender.send_to(b"strange", ("127.0.0.9", udp.address().port())).unwrap();
+            sender.send_to(b"own", (own, udp.address().port())).unwrap();
+            let mut got = Vec::new();
+            let deadline = std::time::Instant::now() + Duration::from_secs(30);
+            while !got.iter().any(|data| data == b"own") && std::time::Instant::now() < deadline {
+                udp.receive(|_, _, data| got.push(data.to_vec())).unwrap();
+            }
+            let expected: &[&[u8]] = if own.is_loopback() { &[b"strange", b"own"] } else { &[b"own"] };
+            assert_eq!(got, expected, "{own}");
         }
     }
 
