@@ -5,6 +5,7 @@ use std::{env, sync::Arc};
 use anyhow::bail;
 use axum::{extract::Request, response::Response, routing::MethodRouter};
 use glasshouse_cdp::{Config, Gate, Grant, Policy, Tokens, Upstream};
+use glasshouse_computer::Computer;
 use glasshouse_desktop::Desktop;
 use tokio::net::TcpStream;
 
@@ -84,13 +85,14 @@ pub(crate) fn gate(
     Ok(Some(Automation { gate: Gate::new(config), token }))
 }
 
-/// Answers what is no route of the room: the gate's paths, and the page's.
-pub(crate) fn page<S: Clone + Send + Sync + 'static>(gate: Option<Gate>) -> MethodRouter<S> {
-    axum::routing::any(move |request: Request| answer(gate.clone(), request))
+/// Answers what is no route of the room: the gate's paths, computer use's, and the page's.
+pub(crate) fn page<S: Clone + Send + Sync + 'static>(gate: Option<Gate>, computer: Computer) -> MethodRouter<S> {
+    axum::routing::any(move |request: Request| answer(gate.clone(), computer.clone(), request))
 }
 
-async fn answer(gate: Option<Gate>, request: Request) -> Response {
+async fn answer(gate: Option<Gate>, computer: Computer, request: Request) -> Response {
     match gate {
+        _ if Computer::has(request.uri().path()) => computer.answer(request).await,
         Some(gate) if Gate::has(request.uri().path()) => gate.answer(request).await,
         _ => web::serve(request.method().clone(), request.uri().clone()).await,
     }

@@ -4,6 +4,7 @@ mod automation;
 mod behind;
 mod claim;
 mod cli;
+mod computer;
 mod doctor;
 mod glance;
 mod linger;

@@ -32,6 +32,7 @@ use crate::{
     behind,
     claim::Claimed,
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
+    computer,
     port::Port,
     walls,
 };
@@ -161,7 +162,8 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
 
     let automation = automation::gate(&options, managed.map(Managed::cdp_token), &desktop)?;
     let gate = automation.as_ref().map(|automation| automation.gate.clone());
-    let routes = server.router_with_page(automation::page(gate.clone()));
+    let computer = computer::make(&options, &desktop, &server);
+    let routes = server.router_with_page(automation::page(gate.clone(), computer.clone()));
     let port = {
         let engine = engine.clone();
         Port::new(listener, move |stream| engine.accept_tcp(stream))?
@@ -195,6 +197,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
                     gate.shutdown().await;
                 }
             };
+            computer.shutdown();
             tokio::join!(stopping.shutdown(), programs);
         });
     serving.await?;

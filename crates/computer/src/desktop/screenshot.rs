@@ -1,0 +1,119 @@
+//! Pictures of the screen, made here from its pixels.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Query, State},
+    http::header,
+    response::IntoResponse,
+};
+use serde::Deserialize;
+
+use crate::{
+    Shared,
+    display::{Rect, Trouble},
+    picture::{self, Format},
+    problem::{Answer, Problem},
+};
+
+const QUALITY: u8 = 85;
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FormatName {
+    Png,
+    #[serde(alias = "jpg")]
+    Jpeg,
+    Webp,
+}
+
+/// How a picture is wanted.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Look {
+    format: Option<FormatName>,
+    quality: Option<i64>,
+    scale: Option<f64>,
+    show_cursor: Option<bool>,
+}
+
+/// The same, of a part of the screen.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RegionLook {
+    x: i64,
+    y: i64,
+    width: i64,
+    height: i64,
+    format: Option<FormatName>,
+    quality: Option<i64>,
+    scale: Option<f64>,
+    show_cursor: Option<bool>,
+}
+
+/// Checks the part of the screen that a client names.
+pub(super) fn rect(x: i64, y: i64, width: i64, height: i64) -> Result<Rect, Problem> {
+    if x < 0 || y < 0 {
+        return Err(Problem::action("x and y must not be negative"));
+    }
+    if width <= 0 || height <= 0 {
+        return Err(Problem::action("width and height must be greater than 0"));
+    }
+    let (Ok(x), Ok(y), Ok(width), Ok(height)) = (x.try_into(), y.try_into(), width.try_into(), height.try_into())
+    else {
+        return Err(Problem::action("the region is outside of the screen"));
+    };
+    Ok(Rect { x, y, width, height })
+}
+
+pub(super) async fn whole(State(shared): State<Arc<Shared>>, Query(look): Query<Look>) -> Answer {
+    shoot(&shared, None, look).await
+}
+
+pub(super) async fn region(State(shared): State<Arc<Shared>>, Query(asked): Query<RegionLook>) -> Answer {
+    let part = rect(asked.x, asked.y, asked.width, asked.height)?;
+    let RegionLook { format, quality, scale, show_cursor, .. } = asked;
+    shoot(&shared, Some(part), Look { format, quality, scale, show_cursor }).await
+}
+
+async fn shoot(shared: &Shared, part: Option<Rect>, look: Look) -> Answer {
+    let quality = look.quality.unwrap_or(QUALITY.into());
+    let quality = u8::try_from(quality).ok().filter(|quality| (1..=100).contains(quality));
+    let quality = quality.ok_or_else(|| Problem::action("quality must be between 1 and 100"))?;
+    let scale = look.scale.unwrap_or(1.0);
+    if !(0.1..=1.0).contains(&scale) {
+        return Err(Problem::action("scale must be between 0.1 and 1.0"));
+    }
+    let format = match look.format.unwrap_or(FormatName::Png) {
+        FormatName::Png => Format::Png,
+        FormatName::Jpeg => Format::Jpeg,
+        FormatName::Webp => Format::Webp,
+    };
+    let with_pointer = look.show_cursor.unwrap_or(false);
+    // Never closed.
+    let _permit = shared.pictures.acquire().await;
+    shared.desktop().wake();
+    let taken = shared.display.with(move |eye| {
+        let pointer = if with_pointer { Some(eye.pointer_image()?) } else { None };
+        Ok((eye.picture(part)?, pointer))
+    });
+    let (mut raw, pointer) = taken.await.map_err(|trouble| match trouble {
+        Trouble::Refused(text) if part.is_some() => Problem::action(text),
+        trouble => Problem::screenshot(&trouble),
+    })?;
+    let made = tokio::task::spawn_blocking(move || {
+        let tag = picture::tag(&raw.bgrx);
+        if let Some(pointer) = &pointer {
+            raw.draw(pointer);
+        }
+        raw.scaled(scale).encode(format, quality).map(|bytes| (bytes, tag))
+    });
+    let made = made.await.map_err(|error| Problem::screenshot(&error))?;
+    let (bytes, tag) = made.map_err(|error| Problem::screenshot(&error))?;
+    let headers = [
+        (header::CONTENT_TYPE, format.content_type().to_owned()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+        (header::ETAG, format!("\"{tag:016x}\"")),
+    ];
+    Ok((headers, bytes).into_response())
+}

@@ -1,0 +1,89 @@
+//! How the desktop is. It runs for as long as its session does.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use glasshouse_desktop::ProgramState;
+use serde_json::{Value, json};
+
+use crate::{
+    Shared,
+    problem::{Answer, Problem},
+    time,
+};
+
+/// What toolkits are told, dots an inch.
+const DPI: u16 = 96;
+
+fn resolution(shared: &Shared) -> Value {
+    let size = shared.desktop().size();
+    json!({ "width": size.width, "height": size.height, "dpi": DPI })
+}
+
+/// Our programs by the names that clients know.
+fn name_of(program: &str) -> &str {
+    match program {
+        "x-server" => "Xvnc",
+        "window-manager" => "openbox",
+        "sound" => "pulseaudio",
+        other => other,
+    }
+}
+
+async fn describe(shared: &Shared) -> Value {
+    let programs = shared.desktop().programs();
+    let display = programs.iter().find(|(name, ..)| *name == "x-server");
+    let (state, error) = match display {
+        // A display of somebody else's has no programs of ours.
+        None | Some((_, ProgramState::Running, _)) => ("active", None),
+        Some((_, ProgramState::Starting | ProgramState::Restarting, _)) => ("starting", None),
+        Some((_, ProgramState::Failed | ProgramState::Stopped, detail)) => ("failed", Some(detail.clone())),
+    };
+    let is_running = |state: &ProgramState| matches!(state, ProgramState::Starting | ProgramState::Running);
+    let processes: Vec<Value> = programs
+        .iter()
+        .map(|(name, state, _)| json!({ "name": name_of(name), "running": is_running(state) }))
+        .collect();
+    let mut status = json!({
+        "state": state,
+        "display": shared.display.name(),
+        "resolution": resolution(shared),
+        "startedAt": time::rfc3339(shared.started),
+        "missingDependencies": [],
+        "processes": processes,
+    });
+    if let Some(message) = error {
+        status["lastError"] = json!({ "code": "desktop_runtime_failed", "message": message });
+    }
+    // Nobody should have to wake a desktop to hear how it is.
+    if state == "active"
+        && !shared.desktop().is_asleep()
+        && let Ok(windows) = shared.display.with(|eye| eye.windows()).await
+        && !windows.is_empty()
+    {
+        status["windows"] = json!(windows);
+    }
+    status
+}
+
+pub(super) async fn read(State(shared): State<Arc<Shared>>) -> Response {
+    Json(describe(&shared).await).into_response()
+}
+
+/// It has started before anybody could ask; what is asked for is ignored then.
+pub(super) async fn start(State(shared): State<Arc<Shared>>) -> Answer {
+    shared.desktop().wake();
+    Ok(Json(describe(&shared).await).into_response())
+}
+
+pub(super) async fn stop() -> Problem {
+    Problem::conflict("the desktop is the session: end the session instead")
+}
+
+pub(super) async fn display(State(shared): State<Arc<Shared>>) -> Response {
+    Json(json!({ "display": shared.display.name(), "resolution": resolution(&shared) })).into_response()
+}

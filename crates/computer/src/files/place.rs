@@ -1,0 +1,143 @@
+//! Names of files, as clients write them.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::problem::Problem;
+
+/// Longest path, and longest name in it, in bytes.
+const MAX_PATH: usize = 4_096;
+const MAX_NAME: usize = 255;
+
+/// A place below HOME: names that are no `..`, without links until proven otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Relative to HOME; empty for HOME itself.
+    pub(super) below: PathBuf,
+    /// As the programs see it.
+    pub(super) shown: String,
+}
+
+impl Place {
+    /// Absolute paths are those that the programs see, others begin at HOME.
+    pub(super) fn parse(text: &str, home: &Path) -> Result<Self, Problem> {
+        if text.len() > MAX_PATH || text.contains('\0') {
+            return Err(Problem::invalid("path is too long, or has a zero byte"));
+        }
+        if text.is_empty() {
+            return Err(Problem::invalid("path must not be empty"));
+        }
+        let given = Path::new(text);
+        let below = match given.strip_prefix(home) {
+            Ok(below) => below,
+            Err(_) if given.is_absolute() => {
+                let text = format!("only files below {} can be used: use a path in it", home.display());
+                return Err(Problem::denied(text));
+            }
+            Err(_) => given,
+        };
+        let mut names = PathBuf::new();
+        for part in below.components() {
+            match part {
+                Component::Normal(name) if name.len() <= MAX_NAME => names.push(name),
+                Component::CurDir => {}
+                Component::Normal(_) => return Err(Problem::invalid("path has a name of more than 255 bytes")),
+                _ => return Err(Problem::denied("path must not have ..")),
+            }
+        }
+        Ok(Self::below(names, home))
+    }
+
+    fn below(below: PathBuf, home: &Path) -> Self {
+        let shown = if below.as_os_str().is_empty() { home.to_path_buf() } else { home.join(&below) };
+        Self { below, shown: shown.to_string_lossy().into_owned() }
+    }
+
+    /// A place below this one, by a relative path.
+    pub(super) fn join(&self, text: &str, home: &Path) -> Result<Self, Problem> {
+        if Path::new(text).is_absolute() {
+            return Err(Problem::denied("names in an archive must be relative"));
+        }
+        let inner = Self::parse(if text.is_empty() { "." } else { text }, home)?;
+        let mut below = self.below.clone();
+        below.extend(&inner.below);
+        if below.as_os_str().len() > MAX_PATH {
+            return Err(Problem::invalid("path is too long"));
+        }
+        Ok(Self::below(below, home))
+    }
+
+    /// The folder that it is in, and its name; none for HOME itself.
+    pub(super) fn split(&self) -> Result<(&Path, &str), Problem> {
+        let folder = self.below.parent();
+        let name = self.below.file_name().and_then(|name| name.to_str());
+        folder.zip(name).ok_or_else(|| Problem::invalid("HOME itself stays as it is: name something in it"))
+    }
+
+    /// Whether one of both is in the other, or they are the same.
+    pub(super) fn is_along(&self, other: &Self) -> bool {
+        self.below.starts_with(&other.below) || other.below.starts_with(&self.below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn below(text: &str) -> Option<String> {
+        let place = Place::parse(text, Path::new("/home/user")).ok()?;
+        Some(place.below.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn places_are_below_home_or_nowhere() {
+        for (text, wanted) in [
+            (".", ""),
+            ("a/b", "a/b"),
+            ("./a//b/./c/", "a/b/c"),
+            ("/home/user", ""),
+            ("/home/user/", ""),
+            ("/home//user/./a", "a"),
+            ("a..b/..c", "a..b/..c"),
+        ] {
+            assert_eq!(below(text).as_deref(), Some(wanted), "{text}");
+        }
+        for text in [
+            "",
+            "..",
+            "a/..",
+            "a/../../b",
+            "/",
+            "/etc/passwd",
+            "/home",
+            "/home/user2",
+            "/home/user/../user2/x",
+            "/proc/self/root/etc/passwd",
+            "a\0b",
+            "//etc/passwd",
+        ] {
+            assert_eq!(below(text), None, "{text}");
+        }
+        assert_eq!(below(&"a/".repeat(3_000)), None);
+        assert_eq!(below(&"a".repeat(256)), None);
+    }
+
+    #[test]
+    fn names_in_archives_are_relative() {
+        let home = Path::new("/home/user");
+        let folder = Place::parse("in", home).unwrap();
+        assert_eq!(folder.join("./a/b", home).unwrap().shown, "/home/user/in/a/b");
+        assert_eq!(folder.join("./", home).unwrap().shown, "/home/user/in");
+        for text in ["/home/user/x", "/x", "../x", "a/../../x"] {
+            assert!(folder.join(text, home).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_along_one_path() {
+        let place = |text: &str| Place::parse(text, Path::new("/h")).unwrap();
+        assert!(place("a/b").is_along(&place("a")));
+        assert!(place("a").is_along(&place("a/b")));
+        assert!(place(".").is_along(&place("a")));
+        assert!(!place("a/b").is_along(&place("a/bc")));
+    }
+}

@@ -1,0 +1,30 @@
+//! Computer use of the session's desktop, for the members of its room.
+
+use std::sync::Arc;
+
+use glasshouse_computer::{Computer, Config, Rights};
+use glasshouse_desktop::Desktop;
+use glasshouse_neko::Server;
+
+use crate::{cli::SessionOptions, walls};
+
+/// Largest file or archive that is taken, and the share of the session's disk that it may be at most.
+const MAX_FILE: u64 = 1 << 30;
+const DISK_SHARE: u64 = 4;
+
+/// Makes it, below the room's own paths.
+pub(crate) fn make(options: &SessionOptions, desktop: &Arc<Desktop>, server: &Server) -> Computer {
+    let prefix = options.path_prefix.trim_matches('/');
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    let room = server.clone();
+    Computer::new(Config {
+        desktop: desktop.clone(),
+        rights: Arc::new(move |token| {
+            let holder = room.holder(token)?;
+            Some(Rights { admin: holder.is_admin, watch: holder.may_watch, control: holder.may_control })
+        }),
+        signaling: server.router(),
+        signaling_path: format!("{slash}{prefix}/api/ws"),
+        max_file: MAX_FILE.min(options.walls.disk.unwrap_or(walls::DISK) / DISK_SHARE),
+    })
+}
