@@ -62,7 +62,7 @@ export const Card = memo(function Card({ fleet, session, now, onAction }: CardPr
         </a>
       )}
       <div className="about">
-        <h3 title={session.name ?? id}>{name}</h3>
+        <h2 title={session.name ?? id}>{name}</h2>
         <p className="where" title={over ? (session.reason ?? '') : (session.url ?? '')}>
           {over ? session.reason : (session.url ?? (session.app === 'none' ? 'Empty desktop' : 'about:blank'))}
         </p>

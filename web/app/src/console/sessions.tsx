@@ -121,9 +121,9 @@ export function Sessions({ store, known, onLeave }: { store: Store; known: Known
         </p>
       )}
       <main aria-busy={!known.loaded}>
-        <h2 className="visually-hidden" role="status">
+        <p className="visually-hidden" role="status">
           {known.loaded ? `${found.length} ${found.length === 1 ? 'session' : 'sessions'}` : 'Loading'}
-        </h2>
+        </p>
         <ul className="grid">
           {shown.map((session) => (
             <Card key={session.id} fleet={fleet} session={session} now={now} onAction={act} />
