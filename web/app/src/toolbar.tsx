@@ -51,9 +51,11 @@ export function Toolbar({ connection, consoleUrl, viewer, page, shown, panel, un
         {tool('people', 'people', 'People', room.requests.length)}
         {tool('chat', 'chat', 'Chat', unread)}
         {!isWatcher(room) && tool('clipboard', 'clipboard', 'Clipboard')}
-        <button type="button" className="icon touch-only" aria-label="Keyboard" title="Keyboard" onClick={() => viewer?.openKeyboard()}>
-          <Icon name="keyboard" />
-        </button>
+        {!isWatcher(room) && (
+          <button type="button" className="icon touch-only" aria-label="Keyboard" title="Keyboard" onClick={() => viewer?.openKeyboard()}>
+            <Icon name="keyboard" />
+          </button>
+        )}
         <button type="button" className="icon wide-only" aria-label={volume > 0 ? 'Mute' : 'Sound on'} title={volume > 0 ? 'Mute' : 'Sound on'} onClick={() => onVolume(volume > 0 ? 0 : 1)}>
           <Icon name={volume > 0 ? 'sound' : 'muted'} />
         </button>
