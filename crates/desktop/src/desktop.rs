@@ -105,7 +105,9 @@ impl Desktop {
     /// A dropped supervisor or desktop ends what was started so far.
     fn start_blocking(config: &Config, events: &Sink) -> Result<Self, Error> {
         let mut supervisor = Supervisor::new(config, Arc::clone(events))?;
+        supervisor.start_sound(config)?;
         let link = supervisor.start_display(&config.display)?;
+        supervisor.start_window_manager(config)?;
         let (seen, queue, commands) = (Arc::<Seen>::default(), Arc::<Queue>::default(), Arc::<Commands>::default());
         let control = Arc::new(Control::new(Arc::clone(&link))?);
         seen.set_size(control.size()?);
@@ -134,7 +136,7 @@ impl Desktop {
             commands,
         };
         desktop.start_workers(events)?;
-        supervisor.start_programs(config)?;
+        supervisor.start_app(config)?;
         std::thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
         Ok(desktop)
     }

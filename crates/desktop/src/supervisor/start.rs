@@ -225,16 +225,27 @@ impl Supervisor {
         Ok(Some(self.dir.publish("Xauthority", &x_server::xauthority(&name, &data))?))
     }
 
-    /// Starts the window manager, sound and the app, and waits until they are ready.
-    pub(crate) fn start_programs(&mut self, config: &Config) -> Result<(), Error> {
-        if config.window_manager && matches!(config.display, Display::Own(_)) {
-            self.programs.push(Program::new(Kind::WindowManager, "window manager".into()));
-            self.spawn(Kind::WindowManager)?;
-        }
+    /// Starts the sound server, which needs no display.
+    pub(crate) fn start_sound(&mut self, config: &Config) -> Result<(), Error> {
         if config.sound {
             self.programs.push(Program::new(Kind::Sound, "sound server".into()));
             self.spawn(Kind::Sound)?;
         }
+        Ok(())
+    }
+
+    /// Starts the window manager on a display that is up.
+    pub(crate) fn start_window_manager(&mut self, config: &Config) -> Result<(), Error> {
+        if config.window_manager && matches!(config.display, Display::Own(_)) {
+            self.programs.push(Program::new(Kind::WindowManager, "window manager".into()));
+            self.spawn(Kind::WindowManager)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the window manager and sound, starts the app, and waits until all are ready.
+    pub(crate) fn start_app(&mut self, config: &Config) -> Result<(), Error> {
+        // A browser whose first window comes before the window manager may never get the keyboard.
         for kind in [Kind::WindowManager, Kind::Sound] {
             self.until_running(kind)?;
         }
