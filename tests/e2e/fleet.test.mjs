@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import WebSocket from 'ws';
 import { isAlive } from './lib/process.mjs';
 import { Fleet } from './lib/serve.mjs';
+import { runToEnd } from './lib/session.mjs';
 import { launch } from './lib/viewer.mjs';
 import { PATIENCE, until } from './lib/wait.mjs';
 
@@ -216,6 +217,8 @@ test('the command line does the same', async () => {
   assert.ok(JSON.parse(listed.out).some((one) => one.id === id && one.name === 'by-hand'));
   assert.equal((await fleet.command('freeze', 'by-hand')).out.trim(), `${id} frozen`);
   assert.equal((await fleet.command('thaw', id)).out.trim(), `${id} ready`);
+  const ran = await runToEnd(['exec', '--state', fleet.state, 'by-hand', '--', 'sh', '-c', 'echo hello; echo oops >&2; exit 3']);
+  assert.deepEqual([ran.code, ran.out, ran.err], [3, 'hello\n', 'oops\n']);
   assert.ok((await fleet.command('open', 'by-hand')).out.includes(`/s/${id}/#token=`));
   assert.equal((await fleet.command('logs', id)).code, 0);
   assert.equal((await fleet.command('rm', 'by-hand')).out.trim(), `${id} terminated`);

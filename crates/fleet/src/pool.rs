@@ -31,7 +31,7 @@ const REST: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a shape that cannot be started is let be.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
-/// Between looks at whether a starting session is ready.
+/// Between looks at whether a starting session is ready, or the pool closed.
 const STEP: Duration = Duration::from_millis(20);
 /// How long a claim may take before a session is started in the ordinary way.
 const CLAIM_WITHIN: Duration = Duration::from_secs(5);
@@ -325,7 +325,13 @@ async fn start(inner: &Arc<Inner>, shape: usize) -> Result<Option<Warm>, String>
         }
     };
     let mut warm = Warm { record, directory, process, shape };
-    let ready = tokio::time::timeout(inner.config.start_within, until_warm(inner, &mut warm));
+    let begun = async {
+        tokio::select! {
+            ready = until_warm(inner, &mut warm) => ready.map(|()| true),
+            () = closed(&inner.pool) => Ok(false),
+        }
+    };
+    let ready = tokio::time::timeout(inner.config.start_within, begun);
     match ready.await.unwrap_or_else(|_| Err("it was not ready in time".into())) {
         Ok(true) => Ok(Some(warm)),
         Ok(false) => {
@@ -340,11 +346,14 @@ async fn start(inner: &Arc<Inner>, shape: usize) -> Result<Option<Warm>, String>
     }
 }
 
-async fn until_warm(inner: &Inner, warm: &mut Warm) -> Result<bool, String> {
+async fn closed(pool: &Pool) {
+    while !pool.closing.load(Ordering::Acquire) {
+        tokio::time::sleep(STEP).await;
+    }
+}
+
+async fn until_warm(inner: &Inner, warm: &mut Warm) -> Result<(), String> {
     while !warm.directory.is_ready() {
-        if inner.pool.closing.load(Ordering::Acquire) {
-            return Ok(false);
-        }
         if tokio::time::timeout(STEP, warm.process.exited()).await.is_ok() {
             return Err("its process ended".into());
         }
@@ -353,7 +362,7 @@ async fn until_warm(inner: &Inner, warm: &mut Warm) -> Result<bool, String> {
     if inner.pool.frozen {
         warm.tell("freeze", Bytes::new()).await.map_err(|error| error.to_string())?;
     }
-    Ok(true)
+    Ok(())
 }
 
 impl Fleet {

@@ -6,6 +6,7 @@ mod claim;
 mod cli;
 mod computer;
 mod doctor;
+mod exec;
 mod glance;
 mod linger;
 mod logging;

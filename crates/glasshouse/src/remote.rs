@@ -1,4 +1,4 @@
-//! The commands that talk to `glasshouse serve`: `new`, `ls`, `open`, `rm`, `freeze`, `thaw`, `logs`.
+//! The commands that talk to `glasshouse serve`: `new`, `ls`, `open`, `rm`, `freeze`, `thaw`, `logs`, `exec`, `profiles`.
 
 use std::{fs, io::Write, process::ExitCode, time::Duration};
 
@@ -40,6 +40,8 @@ pub(crate) enum Verb {
     Thaw(IdOptions),
     /// Print the end of what a session has logged.
     Logs(LogsOptions),
+    /// Run a program within a session to its end.
+    Exec(crate::exec::ExecOptions),
     /// Profiles that outlive their sessions.
     #[command(subcommand)]
     Profiles(crate::profiles::Verb),
@@ -55,7 +57,7 @@ pub(crate) struct ServerOptions {
     state: StateOptions,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// Options of `ls`.
@@ -134,6 +136,7 @@ impl Verb {
                 let answer = json!({ "id": id, "log": text });
                 print(&options.server, &answer, text.trim_end())
             }
+            Self::Exec(options) => crate::exec::run(options).await,
             Self::Profiles(verb) => verb.run().await,
         }
     }
@@ -295,16 +298,17 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.exchange(&format!("api/v1/{path}"), method, kind, body).await
+        self.exchange(&format!("api/v1/{path}"), method, kind, body, Some(&self.token)).await
     }
 
-    /// Like [`Server::send`], for any path of the server.
+    /// Like [`Server::send`], for any path of the server and any token.
     pub(crate) async fn exchange<B>(
         &self,
         path: &str,
         method: Method,
         kind: Option<&str>,
         body: B,
+        token: Option<&str>,
     ) -> anyhow::Result<Response<Incoming>>
     where
         B: Body + Send + 'static,
@@ -327,8 +331,10 @@ impl Server {
         let mut request = Request::builder()
             .method(method)
             .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
-            .header(header::HOST, authority.as_str())
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+            .header(header::HOST, authority.as_str());
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
         }

@@ -31,6 +31,8 @@ static ARCHIVES: Semaphore = Semaphore::const_new(4);
 /// Pieces of an archive on their way, and the size of each in bytes.
 const PIECES: usize = 8;
 const PIECE: usize = 64 * 1024;
+/// Bytes of an archive that is refused that are read on.
+const MAX_UNWANTED: usize = 256 * 1024 * 1024;
 
 /// All profiles.
 #[derive(Debug, Serialize, ToSchema)]
@@ -134,9 +136,14 @@ pub(crate) async fn import(
     let wanted = name.clone();
     let unpacking = tokio::task::spawn_blocking(move || fleet.import_profile(&wanted, Receiving::new(receiver)));
     let mut body = std::pin::pin!(patient(request.into_body()));
+    let mut unwanted = 0;
     while let Some(piece) = body.next().await {
-        // When it does not want more, it says why.
+        let (length, is_broken) = (piece.as_ref().map_or(0, Bytes::len), piece.is_err());
+        // When no more is wanted, the rest is read all the same, or the client would not come to read why; not without end.
         if sender.send(piece.map_err(io::Error::other)).await.is_err() {
+            unwanted += length;
+        }
+        if is_broken || unwanted > MAX_UNWANTED {
             break;
         }
     }
