@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, symlinkSync } from 'node:fs';
+import { get } from 'node:http';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { inflateSync } from 'node:zlib';
@@ -410,7 +411,7 @@ test('the same through a server of many sessions', async () => {
   }
 });
 
-test('a session ends though somebody follows, waits and runs', async () => {
+test('a session ends though somebody follows, waits, runs, and does not read', async () => {
   const other = await Session.start(['--no-sound', '--app', 'none']);
   const { token } = await other.login('program');
   const its = await SandboxAgent.connect({ baseUrl: other.origin, token });
@@ -418,8 +419,12 @@ test('a session ends though somebody follows, waits and runs', async () => {
   const following = await its.followProcessLogs(cat.id, () => {});
   const running = its.runProcess({ command: 'sleep', args: ['1000'] }).catch(() => {});
   const waiting = other.api('POST', '/v1/desktop/wait/change', { timeoutMs: PATIENCE }, token).catch(() => {});
+  await its.writeFsFile({ path: 'large' }, new Uint8Array(30_000_000));
+  const stuck = get(`${other.origin}/v1/fs/file?path=large`, { headers: { authorization: `Bearer ${token}` } }, (response) => response.pause());
+  stuck.on('error', () => {});
   await until('it runs', async () => (await its.runProcess({ command: 'pgrep', args: ['-c', 'sleep'] })).stdout.trim() === '1');
   const { code } = await other.stop();
   assert.equal(code, 0);
+  stuck.destroy();
   await Promise.all([running, waiting, following.closed.catch(() => {})]);
 });

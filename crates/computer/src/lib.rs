@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) table: Table,
     /// Held while one request uses mouse or keyboard, so that none types into another's words.
     pub(crate) hands: tokio::sync::Mutex<()>,
+    /// Whether a client holds Shift by `keyboard/down`.
+    pub(crate) shift: AtomicBool,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) pictures: Semaphore,
     pub(crate) waits: Arc<Semaphore>,
@@ -121,6 +123,7 @@ impl Computer {
             display: Arc::new(display),
             table: Table::new(config.desktop.clone()),
             hands: tokio::sync::Mutex::default(),
+            shift: AtomicBool::new(false),
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             pictures: Semaphore::new(MAX_PICTURES),
             waits: Arc::new(Semaphore::new(MAX_WAITS)),

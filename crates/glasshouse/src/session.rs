@@ -43,6 +43,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How many numbers are tried when any will do.
 const PORT_TRIES: u32 = 16;
 
+/// How long answers that are on their way when a session ends may take.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Runs a session until it is told to stop, or ends by itself.
 pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
     // First of all, so that whoever looks for this session finds it.
@@ -183,6 +186,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     let mut over = end.clone();
     let page = address(&options, listen);
     let stopping = server.clone();
+    let (told, mut is_told) = watch::channel(false);
     let serving =
         axum::serve(port, app.into_make_service_with_connect_info::<Connection>()).with_graceful_shutdown(async move {
             let reason = tokio::select! {
@@ -199,8 +203,17 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
             };
             computer.shutdown();
             tokio::join!(stopping.shutdown(), programs);
+            told.send_replace(true);
         });
-    serving.await?;
+    // A client that does not read what it asked for must not hold us up.
+    let cut = async {
+        let _ = is_told.wait_for(|is_told| *is_told).await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served?,
+        () = cut => tracing::info!("clients that did not read were cut off"),
+    }
 
     drop(socket);
     sleeper.abort();

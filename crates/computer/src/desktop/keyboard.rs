@@ -1,6 +1,9 @@
 //! The keyboard.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::{Json, extract::State, response::IntoResponse};
 use glasshouse_desktop::{Desktop, Input};
@@ -122,7 +125,10 @@ pub(super) async fn press(State(shared): State<Arc<Shared>>, Json(asked): Json<P
     let _hands = shared.hands.lock().await;
     {
         let mut held = Held { desktop: shared.desktop(), keys: Vec::new() };
+        let mut has_shift = shared.shift.load(Ordering::Acquire);
         for key in keys {
+            has_shift |= keys::is_shift(key);
+            let key = if has_shift { keys::shifted(key) } else { key };
             held.desktop.input(Input::KeyDown(key));
             held.keys.push(key);
         }
@@ -137,6 +143,10 @@ async fn each(shared: &Shared, asked: Key, is_down: bool) -> Answer {
         keys.reverse();
     }
     for key in keys {
+        if keys::is_shift(key) {
+            shared.shift.store(is_down, Ordering::Release);
+        }
+        let key = if shared.shift.load(Ordering::Acquire) { keys::shifted(key) } else { key };
         shared.desktop().input(if is_down { Input::KeyDown(key) } else { Input::KeyUp(key) });
     }
     done(shared).await

@@ -112,6 +112,34 @@ pub(super) fn of_combination(text: &str) -> Result<Vec<u32>, String> {
     names.into_iter().map(key).collect()
 }
 
+/// Keysyms of Shift.
+const SHIFT: [u32; 2] = [0xffe1, 0xffe2];
+
+/// Whether a key is Shift.
+pub(super) fn is_shift(keysym: u32) -> bool {
+    SHIFT.contains(&keysym)
+}
+
+/// What a key makes with Shift, on a US keyboard: the desktop makes exactly what it is told, whatever is held.
+pub(super) fn shifted(keysym: u32) -> u32 {
+    const PLAIN: &str = "`1234567890-=[]\\;',./";
+    const SHIFTED: &str = "~!@#$%^&*()_+{}|:\"<>?";
+    let character = match keysym {
+        0x20..=0xff => char::from_u32(keysym),
+        0x0100_0100..=0x0110_ffff => char::from_u32(keysym - 0x0100_0000),
+        _ => None,
+    };
+    let Some(character) = character else { return keysym };
+    if let Some((_, shifted)) = PLAIN.chars().zip(SHIFTED.chars()).find(|(plain, _)| *plain == character) {
+        return shifted.into();
+    }
+    let mut upper = character.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(upper), None) => of_character(upper).unwrap_or(keysym),
+        _ => keysym,
+    }
+}
+
 /// All names of X keysyms but those of vendors.
 fn x_names() -> &'static HashMap<&'static str, u32> {
     static NAMES: OnceLock<HashMap<&'static str, u32>> = OnceLock::new();
@@ -157,6 +185,23 @@ mod tests {
         }
         for wrong in ["", "nonsense", "F99", "f0", "\0", "U110000", "U12", "XK_"] {
             assert_eq!(of_name(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shift() {
+        for (plain, with) in [
+            ("a", "A"),
+            ("ä", "Ä"),
+            ("1", "!"),
+            ("\\", "|"),
+            ("/", "?"),
+            ("A", "A"),
+            ("Return", "Return"),
+            ("ß", "ß"),
+            ("я", "Я"),
+        ] {
+            assert_eq!(shifted(of_name(plain).unwrap()), of_name(with).unwrap(), "{plain}");
         }
     }
 
