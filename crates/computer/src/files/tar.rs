@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(reader.header(&header("short", b'0', 3)), Ok(file("\u{fc}nder/x", 12_345)));
         assert!(reader.header(&header("huge", b'L', 1 << 30)).is_err());
         assert!(reader.header(&header("huge", b'x', 1 << 30)).is_err());
-        for wrong in ["9 path=x\n", "x", "3 =\n ", "5 a\n\n", "0 path=x\n", "99999999 a=b\n", "20 GNU.sparse.map=1\n"] {
+        for wrong in ["8 path=x\n", "x", "3 =\n ", "5 a\n\n", "0 path=x\n", "99999999 a=b\n", "20 GNU.sparse.map=1\n"] {
             reader.header(&header("pax", b'x', 1)).unwrap();
             assert!(reader.extra(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
