@@ -21,5 +21,5 @@ pub use config::{App, Config, Display, MAX_SIZE, MIN_SIZE, OnExit, PROXY_PORT, S
 pub use desktop::Desktop;
 pub use error::Error;
 pub use event::{Cursor, Event, Input, KeyboardMap, KeyboardModifiers, ProgramState};
-pub use x::thumbnail::Thumbnail;
 pub use launch::{Ended, Launch, Launched};
+pub use x::thumbnail::Thumbnail;

@@ -7,6 +7,7 @@
 mod api;
 mod caller;
 mod client;
+mod connect;
 mod listen;
 mod metrics;
 mod page;
@@ -78,6 +79,7 @@ impl Gateway {
             .route("/healthz", get(metrics::healthz))
             .route("/readyz", get(metrics::readyz))
             .route("/metrics", get(metrics::metrics))
+            .merge(connect::router())
             .merge(proxy::router())
             .fallback(problem::not_found)
             .method_not_allowed_fallback(problem::wrong_method);

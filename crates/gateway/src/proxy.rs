@@ -61,12 +61,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new().route("/s/{id}", any(pass)).route("/s/{id}/", any(pass)).route("/s/{id}/{*rest}", any(pass))
 }
 
-async fn pass(
-    State(shared): State<Arc<Shared>>,
-    ClientOf(client): ClientOf,
-    Id(id): Id,
-    mut request: Request,
-) -> Answer {
+async fn pass(State(shared): State<Arc<Shared>>, ClientOf(client): ClientOf, Id(id): Id, request: Request) -> Answer {
     let path = request.uri().path();
     // What follows the id, as it was written; routing has seen that it is there.
     let Some((_, rest)) = path.split_once(id.as_str()) else { return Err(Problem::missing()) };
@@ -76,9 +71,22 @@ async fn pass(
         let folder = format!("{}/s/{id}/", shared.config.path_prefix);
         return Ok(axum::response::Redirect::permanent(&folder).into_response());
     };
-    let mut entered = shared.fleet.enter(&id, !UNUSED.contains(&rest)).await.map_err(refused)?;
+    let entered = shared.fleet.enter(&id, !UNUSED.contains(&rest)).await.map_err(refused)?;
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let target: Uri = format!("{}{rest}{query}", entered.path()).parse().map_err(|_| Problem::missing())?;
+    forward(&shared, &client, (entered, ()), target, request, std::future::pending()).await
+}
+
+/// Passes a request on to a session. A WebSocket lasts until either side ends it, or `over` is; what comes with the use of
+/// the session is kept as long.
+pub(crate) async fn forward<T: Send + Unpin + 'static>(
+    shared: &Arc<Shared>,
+    client: &Client,
+    (mut entered, kept): (Use, T),
+    target: Uri,
+    mut request: Request,
+    over: impl Future<Output = ()> + Send + 'static,
+) -> Answer {
     let upgrade = wanted_upgrade(request.headers())?;
     let from_client = upgrade.then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
@@ -89,7 +97,7 @@ async fn pass(
     if !has_body(passed.headers()) {
         *passed.body_mut() = Body::empty();
     }
-    set_headers(passed.headers_mut(), &client, upgrade)?;
+    set_headers(passed.headers_mut(), client, upgrade)?;
 
     let mut sender = socket::connect::<Body>(&entered.socket()).await?;
     let answer = tokio::time::timeout(ANSWER, sender.send_request(passed)).await;
@@ -100,22 +108,26 @@ async fn pass(
             return Err(Error::Session("it changed the protocol unasked".into()).into());
         }
         drop_connection_headers(response.headers_mut());
-        return Ok(response.map(|body| Body::new(Held { body, _entered: entered })));
+        return Ok(response.map(|body| Body::new(Held { body, _kept: (entered, kept) })));
     };
     let from_session = hyper::upgrade::on(&mut response);
     entered.connected();
+    let shared = shared.clone();
     tokio::spawn(async move {
+        let _kept = (entered, kept);
         let (Ok(client), Ok(session)) = tokio::join!(from_client, from_session) else { return };
         shared.metrics.sockets.inc();
         let (mut client, mut session) = (TokioIo::new(client), TokioIo::new(session));
-        let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut session, BUFFER, BUFFER).await;
+        let copied = tokio::select! {
+            copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut session, BUFFER, BUFFER) => copied.ok(),
+            () = over => None,
+        };
         shared.metrics.sockets.dec();
-        if let Ok((from_client, to_client)) = copied {
+        if let Some((from_client, to_client)) = copied {
             for (direction, bytes) in [("in", from_client), ("out", to_client)] {
                 shared.metrics.bytes.get_or_create(&Direction { direction }).inc_by(bytes);
             }
         }
-        drop(entered);
     });
     let (mut parts, _) = response.into_parts();
     let protocol = parts.headers.get(header::SEC_WEBSOCKET_PROTOCOL).cloned();
@@ -147,7 +159,7 @@ fn refused(error: Error) -> Problem {
 }
 
 /// Whether the client wants a WebSocket; anything else that it could turn the connection into is refused.
-fn wanted_upgrade(headers: &HeaderMap) -> Result<bool, Problem> {
+pub(crate) fn wanted_upgrade(headers: &HeaderMap) -> Result<bool, Problem> {
     match headers.get(header::UPGRADE) {
         None => Ok(false),
         Some(protocol) if protocol.as_bytes().eq_ignore_ascii_case(b"websocket") => Ok(true),
@@ -205,12 +217,12 @@ pub(crate) fn patient(body: Body) -> impl futures_util::Stream<Item = Result<Byt
 }
 
 /// An answer, during which the session is in use.
-struct Held {
+struct Held<T> {
     body: Incoming,
-    _entered: Use,
+    _kept: T,
 }
 
-impl HttpBody for Held {
+impl<T: Unpin> HttpBody for Held<T> {
     type Data = Bytes;
     type Error = hyper::Error;
 

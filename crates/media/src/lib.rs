@@ -20,12 +20,12 @@ mod tiles;
 pub mod video;
 mod xconnect;
 
-pub use shm::SharedMemory;
-pub use xconnect::connect;
 pub use audio::{Audio, AudioConfig, AudioPacket};
+pub use shm::SharedMemory;
 pub use video::{
     CaptureStats, FrameData, Picture, Quality, Rendition, RenditionStats, Video, VideoCodec, VideoConfig, VideoFrame,
 };
+pub use xconnect::connect;
 
 /// Codec for viewers that leave the choice to us: the one of even behaviour. At 720p30 and 2 Mbit/s, in shares of a core and dB
 /// of luma, on scrolling text and on a moving canvas: VP8 21 % 46.5 dB and 23 % 45.5 dB; VP9 26 % 50.4 dB and about 38 % 45.6 dB;

@@ -1,7 +1,7 @@
 //! What other parts of a session may let the holder of a token do.
 
 use crate::{Server, auth::Identity};
-use glasshouse_room::{Actor, API_SESSION, Profile};
+use glasshouse_room::{API_SESSION, Actor, Profile};
 
 /// Whom a token belongs to, and what that one may do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
