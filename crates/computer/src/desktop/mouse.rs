@@ -1,6 +1,9 @@
 //! The pointer and its buttons. Each call answers with where the pointer is, read back from the display.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -22,6 +25,10 @@ const MAX_CLICKS: i64 = 1_000;
 const CLICKS: i64 = 64;
 /// Places between start and end of a drag: programs take one jump for no drag at all.
 const STEPS: i32 = 8;
+/// How long the pointer may take to get where it is sent; somebody else may send it elsewhere.
+const THAW: Duration = Duration::from_millis(500);
+/// Between looks at where it is.
+const STEP: Duration = Duration::from_millis(2);
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,25 +105,44 @@ fn to((x, y): (i32, i32)) -> Input {
 /// Does it, and answers when the display has it.
 async fn act(shared: &Arc<Shared>, inputs: impl IntoIterator<Item = Input>) -> Answer {
     let _hands = shared.hands.lock().await;
+    let mut target = None;
     for input in inputs {
+        if let Input::Move { x, y } = input {
+            let size = shared.desktop().size();
+            let cut = |value: i32, size: u16| value.min(i32::from(size) - 1);
+            target = Some((cut(x, size.width), cut(y, size.height)));
+        }
         shared.desktop().input(input);
     }
     shared.desktop().input_done().await.map_err(|error| Problem::input(&error))?;
-    whereabouts(shared).await
+    // A press freezes the pointer until the window manager has let the program have it.
+    let deadline = Instant::now() + THAW;
+    loop {
+        let (x, y, window) = pointer(shared).await?;
+        if target.is_none_or(|target| target == (x, y)) || Instant::now() > deadline {
+            return Ok(position_of(x, y, window));
+        }
+        tokio::time::sleep(STEP).await;
+    }
 }
 
-async fn whereabouts(shared: &Arc<Shared>) -> Answer {
+async fn pointer(shared: &Arc<Shared>) -> Result<(i32, i32, u32), Problem> {
     let (x, y, window) = shared.display.with(|eye| eye.pointer()).await.map_err(|trouble| Problem::input(&trouble))?;
+    Ok((x.into(), y.into(), window))
+}
+
+fn position_of(x: i32, y: i32, window: u32) -> Response {
     let mut position = json!({ "x": x, "y": y, "screen": 0 });
     if window != 0 {
         position["window"] = window.to_string().into();
     }
-    Ok(Json(position).into_response())
+    Json(position).into_response()
 }
 
 pub(super) async fn position(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     shared.desktop().wake();
-    whereabouts(&shared).await
+    let (x, y, window) = pointer(&shared).await?;
+    Ok(position_of(x, y, window))
 }
 
 pub(super) async fn go(State(shared): State<Arc<Shared>>, Json(asked): Json<Move>) -> Answer {
