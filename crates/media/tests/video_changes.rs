@@ -187,12 +187,16 @@ fn h264_announces_exactly_its_idr_pictures_as_key_frames() {
     });
     let last_key = watch.until("", |seen| seen.iter().rposition(|frame| frame.key));
     let mut decoder = common::decode::Decoder::new(VideoCodec::H264);
-    let quality = watch.until("", |seen| {
-        let mut quality = 0.0;
-        for frame in &seen[last_key..] {
-            quality = psnr(luma_error(&decoder.decode(&frame.data), &frame.source));
-        }
-        Some(quality)
+    let (mut next, mut quality) = (last_key, 0.0);
+    // Noise takes its time: refinement waits until as much of the bit rate is saved up as it costs.
+    eventually("a good picture when decoding starts at the newest key frame", || {
+        watch.until("", |seen| {
+            for frame in &seen[next..] {
+                quality = psnr(luma_error(&decoder.decode(&frame.data), &frame.source));
+            }
+            next = seen.len();
+            Some(())
+        });
+        quality >= 30.0
     });
-    assert!(quality >= 30.0, "{quality:.1} dB when decoding starts at the newest key frame");
 }
