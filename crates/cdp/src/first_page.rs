@@ -62,21 +62,27 @@ pub(crate) async fn connect(gate: &Inner) -> io::Result<WebSocketStream<Box<dyn 
     opened.map(|(socket, _)| socket).map_err(io::Error::other)
 }
 
+/// The next message of a page.
+pub(crate) async fn read(socket: &mut WebSocketStream<Box<dyn Stream>>) -> io::Result<Value> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(text.as_str())?),
+            // Control frames.
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
 /// Waits until the first page has an address.
 pub(crate) async fn has_come(gate: &Inner) -> io::Result<()> {
     let start = Instant::now();
     let mut socket = connect(gate).await?;
     loop {
         socket.send(Message::text(r#"{"id":1,"method":"Page.getFrameTree"}"#)).await.map_err(io::Error::other)?;
-        let answer = loop {
-            // Nothing else was asked for, so that nothing else comes but control frames.
-            match socket.next().await {
-                Some(Ok(Message::Text(text))) => break serde_json::from_str::<Value>(text.as_str())?,
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(io::Error::other(error)),
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        };
+        // Nothing else was asked for, so that nothing else comes.
+        let answer = read(&mut socket).await?;
         if is_there(&answer) {
             tracing::debug!(waited = ?start.elapsed(), "the browser's first page is there");
             return Ok(());

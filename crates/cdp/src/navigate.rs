@@ -2,8 +2,8 @@
 
 use std::io;
 
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use futures_util::SinkExt;
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{Gate, first_page};
@@ -36,12 +36,7 @@ impl Gate {
             page.send(Message::text(text)).await.map_err(io::Error::other)?;
         }
         loop {
-            let answer = match page.next().await {
-                Some(Ok(Message::Text(text))) => serde_json::from_str::<Value>(text.as_str())?,
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(io::Error::other(error)),
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
-            };
+            let answer = first_page::read(&mut page).await?;
             match answer["error"]["message"].as_str() {
                 Some(error) => return Err(io::Error::other(error.to_owned())),
                 None if answer["id"] == 2 => return Ok(()),

@@ -64,7 +64,7 @@ export const Card = memo(function Card({ fleet, session, now, onAction }: CardPr
       <div className="about">
         <h2 title={session.name ?? id}>{name}</h2>
         <p className="where" title={over ? (session.reason ?? '') : (session.url ?? '')}>
-          {over ? session.reason : (session.url ?? (session.app === 'none' ? 'Empty desktop' : 'about:blank'))}
+          {over ? session.reason : (session.url ?? (session.app === 'none' ? 'Empty desktop' : 'New tab'))}
         </p>
         <dl>
           <div>
