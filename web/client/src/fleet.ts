@@ -54,6 +54,19 @@ export interface FieldProblem {
   message: string;
 }
 
+/** Somebody who is signed in: with everything if `powers` has `admin`, else with sessions of their own. */
+export interface Person {
+  name: string;
+  powers: Power[];
+}
+
+/** How people sign in to a server, and who this browser's cookie stands for. */
+export interface Ways {
+  password: boolean;
+  oidc: boolean;
+  user: Person | null;
+}
+
 /** A refused request: `status` is the HTTP status, 0 when the server was not reached; `fields` says what of the body was wrong. */
 export class FleetError extends Error {
   constructor(
@@ -76,16 +89,16 @@ async function refusal(response: Response): Promise<FleetError> {
   return new FleetError(response.status, `${sentence(text)}.`, problem.errors ?? []);
 }
 
-/** The calls of a fleet. The token travels in a header only. */
+/** The calls of a fleet. The token travels in a header only; without one, the browser's cookie says who asks. */
 export class Fleet {
   /** @param base address of the console, with a slash at the end */
   constructor(
     readonly base: URL,
-    readonly token: string,
+    readonly token: string | null,
   ) {}
 
   async request(method: string, path: string, body?: unknown, options: { headers?: Record<string, string>; signal?: AbortSignal } = {}): Promise<Response> {
-    const headers: Record<string, string> = { Authorization: `Bearer ${this.token}`, ...options.headers };
+    const headers: Record<string, string> = { ...(this.token === null ? {} : { Authorization: `Bearer ${this.token}` }), ...options.headers };
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     let response: Response;
     try {
@@ -141,6 +154,9 @@ export class Fleet {
   share = (id: string, share: { powers: Power[]; expires_in_seconds: number; name?: string }): Promise<Share> => this.#json('POST', this.#of(id, '/share'), share);
   shares = async (id: string): Promise<Share[]> => (await this.#json<{ shares: Share[] }>('GET', this.#of(id, '/share'))).shares;
   unshare = (id: string, share: string): Promise<unknown> => this.request('DELETE', this.#of(id, `/share/${encodeURIComponent(share)}`));
+  ways = (): Promise<Ways> => this.#json('GET', 'login');
+  signIn = (name: string, password: string): Promise<Person> => this.#json('POST', 'login', { name, password });
+  signOut = (): Promise<unknown> => this.request('DELETE', 'login');
   /** What to log in to the session's room with, once. */
   join = (id: string): Promise<{ token: string; power: Power }> => this.#json('POST', this.#of(id, '/join'));
 

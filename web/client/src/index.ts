@@ -2,7 +2,7 @@ export { Api, ApiError } from './api.ts';
 export { Clipboard } from './clipboard.ts';
 export { colour } from './colour.ts';
 export { Connection, type ConnectionEvents, type ConnectionOptions, type Status, type VideoChoice, takeToken } from './connection.ts';
-export { Fleet, FleetError, type FleetEvent, type FleetSession, type FleetState, type FieldProblem, type Power, type Share, type Usage, isFleetToken } from './fleet.ts';
+export { Fleet, FleetError, type FleetEvent, type FleetSession, type FleetState, type FieldProblem, type Person, type Power, type Share, type Usage, type Ways, isFleetToken } from './fleet.ts';
 export { EventStream, type Listener, listen } from './fleet-events.ts';
 export type { Rect, Scaling, Size } from './geometry.ts';
 export { Player, type PlayerStats } from './player.ts';

@@ -35,6 +35,7 @@ const reasons: Record<string, Stop> = {
   'session login disabled': 'kicked',
   'connection disabled': 'kicked',
   'session deleted': 'kicked',
+  'link expired': 'kicked',
   'session disconnected': 'kicked',
   'profile changed': 'kicked',
   'connection replaced': 'asleep',

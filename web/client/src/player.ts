@@ -1,3 +1,5 @@
+import { Painter } from './painter.ts';
+
 /** What the decoder did since the page was opened, and its rates over the last interval. */
 export interface PlayerStats {
   fps: number;
@@ -22,18 +24,27 @@ export interface PlayerStats {
 
 /**
  * Shows the picture and plays the sound. They are separate elements, so that the picture may play before the browser allows sound.
- * While there is no connection the last picture stays.
+ * While there is no connection the last picture stays. Where the browser hands out decoded frames they are painted onto the
+ * canvas, and the video element, which has them later, is hidden.
  */
 export class Player {
   readonly video = document.createElement('video');
   readonly audio = document.createElement('audio');
-  /** Lies over the video while there are no frames. */
-  readonly still = document.createElement('canvas');
+  /** Lies over the video while it has no frames, or shows them in its place. */
+  readonly canvas = document.createElement('canvas');
   /** The browser waits for a gesture before it plays sound. */
   blocked = false;
   /** Whether the picture's connection is up. */
   live = true;
   readonly #abort = new AbortController();
+  readonly #painter = new Painter(
+    this.canvas,
+    () => this.#painted(),
+    () => this.#showVideo(),
+  );
+  /** The canvas shows the picture, frame by frame. */
+  #painting = false;
+  #paintedSize = '';
   #frames = 0;
   #frameHandle = 0;
   #previous: { time: number; bytes: number; packets: number; lost: number; frames: number; decode: number; jitter: number; emitted: number } | null = null;
@@ -49,11 +60,15 @@ export class Player {
     this.video.tabIndex = -1;
     this.video.setAttribute('aria-hidden', 'true');
     this.audio.autoplay = true;
-    this.still.hidden = true;
-    this.still.setAttribute('aria-hidden', 'true');
-    this.video.addEventListener('resize', changed);
+    this.canvas.hidden = true;
+    this.canvas.setAttribute('aria-hidden', 'true');
+    this.video.addEventListener('resize', () => {
+      // It may have become small enough.
+      if (!this.#painting) this.#paint();
+      changed();
+    });
     const thaw = (): void => {
-      this.still.hidden = true;
+      if (!this.#painting) this.canvas.hidden = true;
     };
     this.video.addEventListener('loadeddata', thaw);
     // Frames that came while the page was hidden are not told of, and a static picture sends no more.
@@ -68,6 +83,7 @@ export class Player {
   }
 
   get size(): { width: number; height: number } {
+    if (this.#painting) return { width: this.canvas.width, height: this.canvas.height };
     return { width: this.video.videoWidth, height: this.video.videoHeight };
   }
 
@@ -86,19 +102,21 @@ export class Player {
     this.video.srcObject = new MediaStream([track]);
     void this.video.play().catch(() => {});
     this.#watch();
+    this.#paint();
   }
 
   /** Copies the present picture over the video, until the next frame comes. */
   freeze(): void {
-    if (!this.video.videoWidth || this.video.readyState < 2 || !this.still.hidden) return;
-    this.still.width = this.video.videoWidth;
-    this.still.height = this.video.videoHeight;
-    this.still.getContext('2d')?.drawImage(this.video, 0, 0);
-    this.still.hidden = false;
+    if (!this.video.videoWidth || this.video.readyState < 2 || !this.canvas.hidden) return;
+    this.canvas.width = this.video.videoWidth;
+    this.canvas.height = this.video.videoHeight;
+    this.canvas.getContext('2d', { alpha: false })?.drawImage(this.video, 0, 0);
+    this.canvas.hidden = false;
   }
 
   /** Keeps the present picture until another track is added. A track that ends shows a black frame, which must not count. */
   hold(): void {
+    this.#painter.stop();
     this.freeze();
     this.video.cancelVideoFrameCallback?.(this.#frameHandle);
   }
@@ -110,6 +128,7 @@ export class Player {
 
   close(): void {
     this.#abort.abort();
+    this.#painter.stop();
     this.video.cancelVideoFrameCallback?.(this.#frameHandle);
     this.video.srcObject = null;
     this.audio.srcObject = null;
@@ -130,10 +149,37 @@ export class Player {
     this.changed();
   }
 
+  /** Paints the present track's frames from the next one on, if they can be. */
+  #paint(): void {
+    const [track] = (this.video.srcObject as MediaStream | null)?.getVideoTracks() ?? [];
+    if (track && Painter.can({ width: this.video.videoWidth, height: this.video.videoHeight })) this.#painter.start(track);
+  }
+
+  #painted(): void {
+    this.#frames++;
+    const size = `${this.canvas.width}×${this.canvas.height}`;
+    if (this.#painting && size === this.#paintedSize) return;
+    this.#painting = true;
+    this.#paintedSize = size;
+    this.canvas.hidden = false;
+    // Not shown, it costs nothing but the memory of a frame.
+    this.video.hidden = true;
+    this.changed();
+  }
+
+  #showVideo(): void {
+    this.#painting = false;
+    this.video.hidden = false;
+    if (this.live && this.video.readyState >= 2) this.canvas.hidden = true;
+    this.changed();
+  }
+
   #watch(): void {
     const shown = (): void => {
-      this.#frames++;
-      if (!this.still.hidden) this.still.hidden = true;
+      if (!this.#painting) {
+        this.#frames++;
+        this.canvas.hidden = true;
+      }
       this.#frameHandle = this.video.requestVideoFrameCallback(shown);
     };
     if ('requestVideoFrameCallback' in this.video) {

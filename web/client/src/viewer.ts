@@ -80,7 +80,7 @@ export class Viewer extends Emitter<ViewerEvents> {
     this.element.className = 'gh-viewer';
     const style = document.createElement('style');
     style.textContent = styles;
-    this.element.append(style, this.player.video, this.player.still, this.player.audio, this.pointers.element, this.text.element);
+    this.element.append(style, this.player.video, this.player.canvas, this.player.audio, this.pointers.element, this.text.element);
     container.append(this.element);
     this.#listen();
     this.#resize = new ResizeObserver(() => this.layout());
@@ -157,14 +157,15 @@ export class Viewer extends Emitter<ViewerEvents> {
     // While the size changes, the picture that is shown counts, not the one that was announced.
     const screen = this.player.size.width ? this.player.size : this.connection.room.screen;
     this.#picture = place(box, screen, this.scaling, devicePixelRatio || 1, this.#origin);
-    for (const element of [this.player.video, this.player.still]) {
+    for (const element of [this.player.video, this.player.canvas]) {
       element.style.left = `${this.#picture.left}px`;
       element.style.top = `${this.#picture.top}px`;
       element.style.width = `${this.#picture.width}px`;
       element.style.height = `${this.#picture.height}px`;
     }
     const size = this.#screen();
-    this.player.video.classList.toggle('gh-sharp', size.width > 0 && this.#picture.width * (devicePixelRatio || 1) >= size.width * 2);
+    const isSharp = size.width > 0 && this.#picture.width * (devicePixelRatio || 1) >= size.width * 2;
+    for (const element of [this.player.video, this.player.canvas]) element.classList.toggle('gh-sharp', isSharp);
     if (size.width) this.#cursor.setScale(this.#picture.width / size.width);
     this.pointers.layout(this.#picture, size);
     this.emit('layout', { picture: this.#picture, screen: size });
