@@ -16,12 +16,14 @@ mod refine;
 mod rendition;
 mod screen;
 mod shm;
+mod still;
 mod tiles;
 pub mod video;
 mod xconnect;
 
 pub use audio::{Audio, AudioConfig, AudioPacket};
 pub use shm::SharedMemory;
+pub use still::{Still, Stills};
 pub use video::{
     CaptureStats, FrameData, Picture, Quality, Rendition, RenditionStats, Video, VideoCodec, VideoConfig, VideoFrame,
 };

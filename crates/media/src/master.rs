@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Rendition, picture::Picture, tiles::TileMap};
+use crate::{Rendition, picture::Picture, still, tiles::TileMap};
 
 /// Counters of the capture side since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub(crate) struct State {
     /// The picture shows the screen: false until the first full grab of its size.
     pub(crate) valid: bool,
     pub(crate) slots: HashMap<Rendition, Slot>,
+    /// Those who want pictures as JPEG, while there are any.
+    pub(crate) stills: Option<still::Slot>,
     pub(crate) capture: CaptureStats,
     /// A second handle of the X socket, to wake a capture thread that waits for a server which does not answer.
     pub(crate) socket: Option<OwnedFd>,
@@ -79,7 +81,8 @@ pub(crate) struct State {
 impl State {
     /// Shortest frame period that any running rendition can keep up with; `None` when nobody watches.
     pub(crate) fn period(&self) -> Option<Duration> {
-        self.slots.values().map(|slot| slot.period).min()
+        let stills = self.stills.as_ref().map(|_| still::PERIOD);
+        self.slots.values().map(|slot| slot.period).chain(stills).min()
     }
 
     /// Tells all renditions about changed tiles.
@@ -96,6 +99,9 @@ impl State {
             slot.damaged_at.get_or_insert(damaged_at);
             slot.captured_at = Some(captured_at);
             slot.ready.notify_one();
+        }
+        if let Some(stills) = &mut self.stills {
+            stills.changed();
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     master::{Counters, Shared, Slot, State},
     rendition::{Profile, Sink, Worker},
     screen::Screen,
+    still::{self, StillSink, Stills},
     tiles::TileMap,
 };
 pub use crate::{master::CaptureStats, picture::Picture, pool::FrameData};
@@ -137,6 +138,9 @@ impl Video {
             for (_, slot) in state.slots.drain() {
                 slot.ready.notify_all();
             }
+            if let Some(stills) = state.stills.take() {
+                stills.end();
+            }
             if let Some(socket) = state.socket.take() {
                 // A server that does not answer must not keep us.
                 let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
@@ -248,7 +252,7 @@ impl Video {
         }
         slot.ready.notify_all();
         state.slots.remove(&rendition);
-        if state.slots.is_empty() {
+        if state.period().is_none() {
             // From here on changes go unseen; the next to come gets a fresh look.
             state.valid = false;
             drop(state);
@@ -272,6 +276,27 @@ impl Video {
             slot.bit_rate = bits_per_second.clamp(profile.lowest_bit_rate, profile.highest_bit_rate);
         }
         self.start_encoder(rendition);
+    }
+
+    /// Hands the present picture of the screen to `sink`, and one after every change, at most five a second, as JPEG of the
+    /// usual quality, until the value is dropped. However many want them, each is made once.
+    ///
+    /// `sink` is called on a thread of its own for all of them and must not block.
+    pub fn stills(&self, sink: StillSink) -> Stills {
+        let (stills, worker) = still::join(&self.shared, sink);
+        if let Some(worker) = worker {
+            let mut encoders = self.encoders.lock();
+            encoders.retain(|thread| !thread.is_finished());
+            match std::thread::Builder::new().name("jpeg".into()).spawn(move || worker.run()) {
+                Ok(thread) => encoders.push(thread),
+                Err(error) => {
+                    tracing::error!(%error, "no thread for JPEG pictures; tried again with the next who wants them");
+                    still::failed(&self.shared);
+                }
+            }
+        }
+        self.shared.wake_capture();
+        stills
     }
 
     /// Counters of the running renditions.
