@@ -13,7 +13,7 @@ use crate::{
 pub(crate) fn build(node: &Node) -> anyhow::Result<()> {
     let web = root().join("web");
     node.install("web")?;
-    let sources = ["client", "react", "app", "package.json", "package-lock.json", "tsconfig.base.json"];
+    let sources = ["client", "react", "app", "novnc", "package.json", "package-lock.json", "tsconfig.base.json"];
     let stamp = Stamp::new("web-build", &sources.map(|name| web.join(name)))?;
     if stamp.is_current() && web.join("dist/index.html").is_file() {
         return Ok(());

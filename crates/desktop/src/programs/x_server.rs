@@ -29,8 +29,10 @@ pub(crate) fn command(number: u16, size: Size, dir: &SessionDir, xauthority: &Pa
         "-rfbunixpath".into(),
         dir.inside(&dir.rfb_socket()).into(),
     ];
-    // Port -1: RFB is on the Unix socket alone, where only we can connect; hence no password.
-    let fixed = "-rfbunixmode 0600 -rfbport -1 -SecurityTypes None -AlwaysShared -depth 24 -nolisten tcp -noreset \
+    // Port -1: RFB is on the Unix socket alone, where only we can connect; hence no password, and nobody to keep out for wrong
+    // ones. Whoever watches would be sent the clipboard, which is for the one in control alone; no program can change that.
+    let fixed = "-rfbunixmode 0600 -rfbport -1 -SecurityTypes None -UseBlacklist=0 -AlwaysShared -SendCutText=0 \
+                 -SetPrimary=0 -AllowOverride= -depth 24 -nolisten tcp -noreset \
                  -br -s 0 -IdleTimeout 0 -desktop glasshouse -Log *:stderr:10";
     args.extend(fixed.split_ascii_whitespace().map(OsString::from));
     Ok(CommandLine { program, args })
