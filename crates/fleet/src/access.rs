@@ -2,7 +2,13 @@
 
 use std::{fs, os::unix::fs::OpenOptionsExt};
 
-use crate::{Error, Fleet, Grant, NewToken, Power, TokenInfo, inner::Inner, secret, store, time, tokens};
+use crate::{
+    Error, Fleet, Grant, Login, NewToken, Power, Powers, SessionId, TokenInfo, fleet::after, inner::Inner, secret,
+    store, time, tokens,
+};
+
+/// Browsers that one account is signed in with at a time; the oldest has to sign in again.
+const MAX_LOGINS: u16 = 20;
 
 impl Fleet {
     /// The admin's token, kept in the file `admin-token` of the state directory for the command line; made when there is none
@@ -51,6 +57,42 @@ impl Fleet {
         if tokens::is_token(secret) { self.inner.tokens.grant(secret, time::now()) } else { None }
     }
 
+    /// Whom the secret of a browser's cookie stands for.
+    pub fn login(&self, secret: &str) -> Option<Grant> {
+        if tokens::is_login(secret) { self.inner.tokens.grant(secret, time::now()) } else { None }
+    }
+
+    /// Signs somebody in for a number of seconds; returns the secret for their browser's cookie, which is not kept.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn sign_in(&self, login: Login, powers: Powers, seconds: u64) -> Result<(String, Grant), Error> {
+        let (secret, id) = tokens::make_login();
+        let (account, now) = (login.account.clone(), time::now());
+        let grant =
+            Grant { token: id, session: None, powers, expires_at: Some(after(now, seconds)), login: Some(login) };
+        self.inner.keep_token(&secret, grant.clone(), "").await?;
+        let surplus = self.inner.store.with(move |db| store::tokens::remove_surplus(db, &account, MAX_LOGINS)).await?;
+        for id in surplus {
+            self.inner.tokens.remove(&id);
+        }
+        Ok((secret, grant))
+    }
+
+    /// Whether a session, which may have ended, is one of the account's that a grant is for.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn owns(&self, grant: &Grant, session: &SessionId) -> Result<bool, Error> {
+        let Some(login) = &grant.login else { return Ok(false) };
+        if let Ok(live) = self.live(session) {
+            return Ok(live.row.lock().owner == login.account);
+        }
+        let wanted = session.clone();
+        let row = self.inner.store.with(move |db| store::sessions::get(db, &wanted)).await?;
+        Ok(row.is_some_and(|row| row.owner == login.account))
+    }
+
     /// Makes a token; returns its secret, which is not kept.
     ///
     /// # Errors
@@ -88,14 +130,20 @@ impl Fleet {
 impl Inner {
     /// Makes a token of a secret, of which the hash is kept.
     async fn add_token(&self, secret: &str, token: &NewToken) -> Result<TokenInfo, Error> {
-        let hash = secret::hash(secret);
         let grant = Grant {
             token: tokens::make().1,
             session: token.session.clone(),
             powers: token.powers,
             expires_at: token.expires_at,
+            login: None,
         };
-        let info = TokenInfo { name: token.name.clone(), grant: grant.clone(), created_at: time::now() };
+        self.keep_token(secret, grant, &token.name).await
+    }
+
+    async fn keep_token(&self, secret: &str, grant: Grant, name: &str) -> Result<TokenInfo, Error> {
+        let hash = secret::hash(secret);
+        let name = grant.login.as_ref().map_or(name, |login| &login.name).to_owned();
+        let info = TokenInfo { name, grant: grant.clone(), created_at: time::now() };
         let kept = info.clone();
         self.store.with(move |db| store::tokens::insert(db, &hash, &kept)).await?;
         self.tokens.add(hash, grant);

@@ -17,6 +17,8 @@ const MIB: u64 = 1024 * 1024;
 pub struct Limits {
     /// Sessions at a time.
     pub sessions: usize,
+    /// Sessions at a time that one token or account has created.
+    pub sessions_per_token: usize,
     /// Creations a minute, by everybody.
     pub per_minute: u32,
     /// Creations a minute with one token.
@@ -29,7 +31,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sessions: 100, per_minute: 120, per_minute_and_token: 60, session_mib: 400, reserve_mib: 256 }
+        Self {
+            sessions: 100,
+            sessions_per_token: usize::MAX,
+            per_minute: 120,
+            per_minute_and_token: 60,
+            session_mib: 400,
+            reserve_mib: 256,
+        }
     }
 }
 
@@ -70,6 +79,8 @@ pub(crate) struct Now {
     pub(crate) at: Instant,
     /// Sessions that run.
     pub(crate) running: usize,
+    /// Those of them that the same token or account has created.
+    pub(crate) own: usize,
     /// Those of them whose memory does not show yet.
     pub(crate) starting: usize,
     /// Bytes of memory, when the machine tells.
@@ -84,6 +95,9 @@ impl Admission {
     /// Counts one creation with a token, or says why it may not be. A refused one costs nothing.
     pub(crate) fn admit(&mut self, token: &str, now: Now) -> Result<(), Error> {
         let limits = self.limits;
+        if now.own >= limits.sessions_per_token {
+            return Err(Error::TooMany(now.own));
+        }
         if now.running >= limits.sessions {
             return Err(Error::Full(now.running));
         }
@@ -112,17 +126,31 @@ impl Admission {
         self.all.left -= 1.0;
         Ok(())
     }
+
+    /// How long a token's own rate keeps it back.
+    pub(crate) fn own_wait(&mut self, token: &str, now: Instant) -> Option<Duration> {
+        let per_token = self.limits.per_minute_and_token;
+        let own = self.tokens.get_mut(token)?;
+        own.refill(per_token, now);
+        own.wait(per_token)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { sessions: 10, per_minute: 6, per_minute_and_token: 4, session_mib: 100, reserve_mib: 50 };
+    const LIMITS: Limits = Limits {
+        sessions: 10,
+        sessions_per_token: 3,
+        per_minute: 6,
+        per_minute_and_token: 4,
+        session_mib: 100,
+        reserve_mib: 50,
+    };
 
     fn now(at: Instant) -> Now {
-        Now { at, running: 0, starting: 0, available: None }
+        Now { at, running: 0, own: 0, starting: 0, available: None }
     }
 
     #[test]
@@ -134,6 +162,8 @@ mod tests {
         }
         let Err(Error::TooFast(wait)) = admission.admit("a", now(start)) else { panic!("let in") };
         assert_eq!(wait.as_secs_f64().round(), 15.0);
+        assert_eq!(admission.own_wait("a", start), Some(wait));
+        assert_eq!(admission.own_wait("b", start), None);
         admission.admit("b", now(start)).unwrap();
         admission.admit("b", now(start)).unwrap();
         let Err(Error::TooFast(wait)) = admission.admit("b", now(start)) else { panic!("let in") };
@@ -149,6 +179,7 @@ mod tests {
     fn numbers_and_memory() {
         let start = Instant::now();
         let mut admission = Admission::new(LIMITS, start);
+        assert!(matches!(admission.admit("a", Now { own: 3, ..now(start) }), Err(Error::TooMany(3))));
         assert!(matches!(admission.admit("a", Now { running: 10, ..now(start) }), Err(Error::Full(10))));
         let tight = Now { available: Some(149 * MIB), ..now(start) };
         assert!(matches!(admission.admit("a", tight), Err(Error::NoMemory { available_mib: 149, needed_mib: 150 })));

@@ -1,6 +1,9 @@
 //! Creating a session: whether it may be, where it gets its process from, and writing it down.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 
@@ -17,6 +20,9 @@ use crate::{
     store::{self, Begun, KeyUse},
     time,
 };
+
+/// Between looks at whether there is a place, when nothing says so.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Key of a request that may come twice.
 #[derive(Debug, Clone)]
@@ -51,13 +57,67 @@ impl Fleet {
     /// # Errors
     /// It is not right, a limit is reached, or it cannot be written down.
     pub async fn create(&self, grant: &Grant, spec: Spec, key: Option<Idempotency>) -> Result<Created, Error> {
+        self.create_in_turn(grant, spec, key, false).await
+    }
+
+    /// Like [`Fleet::create`], and waits for a place when a limit is reached, for so long at most: in order, tokens in turn.
+    /// Who drops this gives up the place.
+    ///
+    /// # Errors
+    /// As for [`Fleet::create`]; a limit's when nothing was free in time, or too many wait already.
+    pub async fn create_patiently(
+        &self,
+        grant: &Grant,
+        spec: Spec,
+        key: Option<Idempotency>,
+        patience: Duration,
+    ) -> Result<Created, Error> {
+        let until = tokio::time::Instant::now() + patience;
+        let mut refused = match self.create(grant, spec.clone(), key.clone()).await {
+            Err(error) if error.is_limit() => error,
+            other => return other,
+        };
+        let Some(ticket) = self.inner.waiting.enter(grant.who()) else { return Err(refused) };
+        loop {
+            if tokio::time::timeout_at(until, ticket.turn()).await.is_err() {
+                return Err(refused);
+            }
+            refused = match self.create_in_turn(grant, spec.clone(), key.clone(), true).await {
+                Err(error) if error.is_limit() => error,
+                other => {
+                    ticket.served();
+                    return other;
+                }
+            };
+            let own_wait = self.inner.admission.lock().own_wait(grant.who(), Instant::now());
+            match (&refused, own_wait) {
+                (_, Some(wait)) => ticket.hold(wait),
+                (Error::TooMany(_), None) => ticket.hold(LOOK),
+                _ => drop(tokio::time::timeout_at(until, ticket.pause(LOOK)).await),
+            }
+        }
+    }
+
+    async fn create_in_turn(
+        &self,
+        grant: &Grant,
+        spec: Spec,
+        key: Option<Idempotency>,
+        is_turn: bool,
+    ) -> Result<Created, Error> {
         // On its own, because whoever asked may go in the middle of it.
         let (fleet, grant) = (self.clone(), grant.clone());
-        let made = tokio::spawn(async move { fleet.create_whole(&grant, spec, key).await });
+        let made = tokio::spawn(async move { fleet.create_whole(&grant, spec, key, is_turn).await });
         made.await.unwrap_or_else(|error| Err(Error::Session(error.to_string())))
     }
 
-    async fn create_whole(&self, grant: &Grant, mut spec: Spec, key: Option<Idempotency>) -> Result<Created, Error> {
+    async fn create_whole(
+        &self,
+        grant: &Grant,
+        mut spec: Spec,
+        key: Option<Idempotency>,
+        is_turn: bool,
+    ) -> Result<Created, Error> {
         let inner = &self.inner;
         spec.check()?;
         let is_admin = grant.powers.allow(Power::Admin);
@@ -66,7 +126,7 @@ impl Fleet {
             return Err(Error::Invalid(refused));
         }
         let key = key.map(|key| KeyUse {
-            token: grant.token.clone(),
+            token: grant.who().to_owned(),
             key: key.key,
             request: secret::hash(&String::from_utf8_lossy(&key.request)),
         });
@@ -78,6 +138,9 @@ impl Fleet {
         spec.idle_freeze_seconds.get_or_insert(inner.config.idle_freeze);
         spec.idle_timeout_seconds.get_or_insert(inner.config.idle_timeout);
         spec.max_lifetime_seconds.get_or_insert(inner.config.max_lifetime);
+        if !is_turn && inner.waiting.is_anybody_before() {
+            return Err(Error::Waiting);
+        }
         let Placed { record, live, commands, warm } = self.place(grant, &spec).await?;
         let row = live.row.lock().clone();
         let begun = inner.store.with(move |db| store::sessions::begin(db, &row, key.as_ref())).await;
@@ -149,7 +212,7 @@ impl Fleet {
             path: format!("{}/{id}/", self.inner.config.path),
             id,
             spec: spec.public(),
-            owner: grant.token.clone(),
+            owner: grant.who().to_owned(),
             created_at,
             expires_at: (max_lifetime > 0).then(|| after(created_at, max_lifetime)),
             api_token: ahead.map_or_else(secret::secret, |ahead| ahead.api_token.clone()),
@@ -185,8 +248,9 @@ impl Fleet {
             self.inner.profiles.check_free(profile, &all)?;
         }
         let starting = all.values().filter(|other| other.state() == State::Creating).count();
-        let now = admission::Now { at: Instant::now(), running: all.len(), starting, available };
-        self.inner.admission.lock().admit(&grant.token, now)?;
+        let own = all.values().filter(|other| other.row.lock().owner == grant.who()).count();
+        let now = admission::Now { at: Instant::now(), running: all.len(), own, starting, available };
+        self.inner.admission.lock().admit(grant.who(), now)?;
         all.insert(live.id.clone(), live.clone());
         Ok(())
     }

@@ -32,6 +32,12 @@ pub enum Error {
     /// As many sessions run as may.
     #[error("{0} sessions are running, which is the limit: end one, or try again later")]
     Full(usize),
+    /// As many sessions of one token or account run as may.
+    #[error("{0} sessions of yours are running, which is the limit: end one, or try again later")]
+    TooMany(usize),
+    /// Others wait for a place.
+    #[error("others are waiting for a place: wait with them, or try again later")]
+    Waiting,
     /// Sessions are created too fast.
     #[error("too many sessions were created within a minute: try again in {} s", .0.as_secs().max(1))]
     TooFast(Duration),
@@ -65,6 +71,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may be possible later.
+    pub(crate) fn is_limit(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::TooMany(_) | Self::Waiting | Self::TooFast(_) | Self::NoMemory { .. })
+    }
+
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }

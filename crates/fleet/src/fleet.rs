@@ -30,6 +30,7 @@ use crate::{
     tokens::Tokens,
     usage::Use,
     view::Row,
+    waiting::Waiting,
 };
 
 /// Longest path of the state directory in bytes: a socket's path in it must fit into 107 (unix(7)).
@@ -106,6 +107,7 @@ impl Fleet {
         let inner = Arc::new(Inner {
             pool: Pool::new(&config.pool)?,
             admission: Mutex::new(Admission::new(config.limits, Instant::now())),
+            waiting: Waiting::default(),
             config,
             launcher,
             store,
@@ -124,6 +126,7 @@ impl Fleet {
             );
         }
         Pool::fill(&inner);
+        Self::watch_links(&inner);
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {

@@ -17,6 +17,7 @@ use crate::{
     time,
     tokens::Tokens,
     view::Row,
+    waiting::Waiting,
 };
 
 pub(crate) struct Inner {
@@ -29,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) profiles: Profiles,
     pub(crate) pool: Pool,
     pub(crate) admission: Mutex<Admission>,
+    /// Creations that wait for a place.
+    pub(crate) waiting: Waiting,
     pub(crate) events: Events,
     // Locked for as long as we live.
     pub(crate) _lock: fs::File,
@@ -159,6 +162,7 @@ impl Inner {
 
     pub(crate) fn forget(&self, id: &SessionId) {
         self.live.lock().remove(id);
+        self.waiting.wake();
     }
 
     async fn save(&self, row: Row) {

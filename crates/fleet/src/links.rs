@@ -1,8 +1,16 @@
 //! Links into a session's room, made in the server's name.
 
-use hyper::{Method, StatusCode};
+use std::{sync::Arc, time::Duration};
 
-use crate::{Error, Fleet, SessionId, TokenInfo, time};
+use hyper::{Method, StatusCode};
+use tokio::task::JoinSet;
+
+use crate::{Audit, Error, Fleet, SessionId, TokenInfo, inner::Inner, time};
+
+/// Between looks at whether a link has expired.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long sessions may take to put people out.
+const ROUND: Duration = Duration::from_secs(10);
 
 /// What one may do in a room who comes by a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +71,50 @@ impl Fleet {
     /// # Errors
     /// There is no such session, or it refuses.
     pub async fn unlink(&self, id: &SessionId, label: &str) -> Result<(), Error> {
+        self.put_out(id, label, "").await
+    }
+
+    async fn put_out(&self, id: &SessionId, label: &str, query: &str) -> Result<(), Error> {
         let entered = self.enter(id, false).await?;
-        let path = format!("{}api/glasshouse/links/{label}", entered.path());
+        let path = format!("{}api/glasshouse/links/{label}{query}", entered.path());
         match entered.live.ask(Method::DELETE, &path, "".into()).await? {
             (status, _) if status.is_success() => Ok(()),
             (status, _) => Err(Error::Session(format!("links are not taken back: {status}"))),
         }
+    }
+
+    /// Puts out of their rooms those who came by a link that has expired, and forgets it, for as long as the fleet lives.
+    pub(crate) fn watch_links(inner: &Arc<Inner>) {
+        let weak = Arc::downgrade(inner);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let Some(inner) = weak.upgrade() else { return };
+                let fleet = Self { inner };
+                let mut rounds = JoinSet::new();
+                for (token, session) in fleet.inner.tokens.expire(time::now()) {
+                    let fleet = fleet.clone();
+                    rounds.spawn(async move { fleet.link_expired(token, session).await });
+                }
+                // A session that does not answer is asked again in the next round.
+                let _ = tokio::time::timeout(ROUND, async { while rounds.join_next().await.is_some() {} }).await;
+            }
+        });
+    }
+
+    async fn link_expired(&self, token: String, session: SessionId) {
+        match self.put_out(&session, &token, "?expired").await {
+            // It has ended, or nobody is in before it is ready.
+            Ok(()) | Err(Error::NotFound | Error::Conflict(_)) => {}
+            Err(error) => {
+                tracing::info!(%session, %error, "those who came by an expired link are not out yet");
+                return;
+            }
+        }
+        // The database may have forgotten it by itself.
+        let _ = self.revoke_token(&token).await;
+        let (who, action, detail) = ("fleet".into(), "session.link-expired", token);
+        self.audit(Audit { who, origin: String::new(), action, target: session.to_string(), detail }).await;
     }
 
     /// Tokens that are good for one session only, and are not over.

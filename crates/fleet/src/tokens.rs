@@ -13,6 +13,8 @@ use crate::{
 
 /// What tokens begin with, so that people and scanners know one when they see it.
 const PREFIX: &str = "gh_";
+/// What the secret of a signed-in browser begins with: good in its cookie only, as tokens are good in a header only.
+const LOGIN_PREFIX: &str = "ghl_";
 
 /// One thing that a token lets do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -74,6 +76,17 @@ impl FromIterator<Power> for Powers {
     }
 }
 
+/// Somebody who has signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Whose the sessions are that they create: `user:NAME`, or `oidc:` and what their provider calls them.
+    pub account: String,
+    /// For people.
+    pub name: String,
+    /// What their account was like then. When it is another now, the login is good no more.
+    pub mark: String,
+}
+
 /// Whom a token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -85,9 +98,26 @@ pub struct Grant {
     pub powers: Powers,
     /// When it ends, in milliseconds since 1970.
     pub expires_at: Option<i64>,
+    /// Who has signed in; `None` for a token of the API.
+    pub login: Option<Login>,
 }
 
 impl Grant {
+    /// Whom sessions, limits and the audit log go by: an account, or a token's id.
+    pub fn who(&self) -> &str {
+        self.login.as_ref().map_or(&self.token, |login| &login.account)
+    }
+
+    /// Whether it is good for sessions of its own account only: those of people who are no admins are.
+    pub fn is_own_only(&self) -> bool {
+        self.login.is_some() && !self.powers.allow(Power::Admin)
+    }
+
+    /// Whether it lets do something with sessions that it makes, if not with the fleet as a whole.
+    pub fn allows_own(&self, power: Power) -> bool {
+        self.session.is_none() && self.powers.allow(power)
+    }
+
     /// Whether it lets do something with a session.
     pub fn allows(&self, power: Power, session: &SessionId) -> bool {
         self.covers(session) && self.powers.allow(power)
@@ -95,12 +125,13 @@ impl Grant {
 
     /// Whether it lets do something with the fleet as a whole.
     pub fn allows_fleet(&self, power: Power) -> bool {
-        self.session.is_none() && self.powers.allow(power)
+        self.allows_own(power) && !self.is_own_only()
     }
 
-    /// Whether a session exists as far as its holder is to know.
+    /// Whether a session exists as far as its holder is to know. Which sessions are an account's own is known to
+    /// [`crate::Fleet::owns`] only.
     pub fn covers(&self, session: &SessionId) -> bool {
-        self.session.as_ref().is_none_or(|own| own == session)
+        !self.is_own_only() && self.session.as_ref().is_none_or(|own| own == session)
     }
 }
 
@@ -122,9 +153,23 @@ pub(crate) fn make() -> (String, String) {
     (format!("{PREFIX}{}", secret::secret()), secret::random(10))
 }
 
+/// Like [`make`], for the cookie of somebody who signs in.
+pub(crate) fn make_login() -> (String, String) {
+    (format!("{LOGIN_PREFIX}{}", secret::secret()), secret::random(10))
+}
+
 /// Whether a text can be a token at all.
 pub(crate) fn is_token(text: &str) -> bool {
-    text.len() <= 128 && text.strip_prefix(PREFIX).is_some_and(|rest| rest.len() >= 52)
+    has_prefix(text, PREFIX)
+}
+
+/// Whether a text can be the secret of a login at all.
+pub(crate) fn is_login(text: &str) -> bool {
+    has_prefix(text, LOGIN_PREFIX)
+}
+
+fn has_prefix(text: &str, prefix: &str) -> bool {
+    text.len() <= 128 && text.strip_prefix(prefix).is_some_and(|rest| rest.len() >= 52)
 }
 
 /// All tokens that are good, by hash. Written through to the store by the fleet.
@@ -146,6 +191,24 @@ impl Tokens {
 
     pub(crate) fn remove_session(&self, session: &SessionId) {
         self.0.write().retain(|_, grant| grant.session.as_ref() != Some(session));
+    }
+
+    /// Forgets what has expired. Of what was for a session, tells token and session each time until it is removed.
+    pub(crate) fn expire(&self, now: i64) -> Vec<(String, SessionId)> {
+        let is_over = |grant: &Grant| grant.expires_at.is_some_and(|end| end <= now);
+        if !self.0.read().values().any(is_over) {
+            return Vec::new();
+        }
+        let mut of_sessions = Vec::new();
+        self.0.write().retain(|_, grant| match &grant.session {
+            _ if !is_over(grant) => true,
+            None => false,
+            Some(session) => {
+                of_sessions.push((grant.token.clone(), session.clone()));
+                true
+            }
+        });
+        of_sessions
     }
 
     /// Whom a secret stands for at a time.
@@ -181,14 +244,36 @@ mod tests {
             session: Some(session.clone()),
             powers: Powers::from_text("view"),
             expires_at: Some(10),
+            login: None,
         };
         tokens.add(secret::hash(&secret), grant);
         let grant = tokens.grant(&secret, 9).unwrap();
         assert_eq!(tokens.grant(&secret, 10), None);
+        assert!(tokens.expire(9).is_empty());
+        assert_eq!(tokens.expire(10), [(id.clone(), session.clone())]);
         assert_eq!(tokens.grant("gh_other", 9), None);
         assert!(grant.allows(Power::View, &session) && !grant.allows(Power::Control, &session));
         assert!(!grant.covers(&SessionId::random()) && !grant.allows_fleet(Power::View));
         tokens.remove(&id);
         assert_eq!(tokens.grant(&secret, 9), None);
+    }
+
+    #[test]
+    fn who_signs_in_has_sessions_of_their_own_unless_admin() {
+        let grant = |powers: &str| Grant {
+            token: "id".into(),
+            session: None,
+            powers: Powers::from_text(powers),
+            expires_at: None,
+            login: Some(Login { account: "user:ann".into(), name: "ann".into(), mark: String::new() }),
+        };
+        let (user, admin) = (grant("view,control"), grant("admin"));
+        let session = SessionId::random();
+        assert!(user.allows_own(Power::Control) && !user.allows_own(Power::Cdp));
+        assert!(!user.allows_fleet(Power::View) && !user.covers(&session) && !user.allows(Power::View, &session));
+        assert!(admin.allows_fleet(Power::Admin) && admin.allows(Power::Control, &session));
+        assert_eq!(user.who(), "user:ann");
+        let (secret, _) = make_login();
+        assert!(is_login(&secret) && !is_token(&secret) && !is_login(&make().0));
     }
 }

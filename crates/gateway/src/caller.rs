@@ -10,10 +10,12 @@ use axum::{
 use glasshouse_fleet::{Audit, Grant, Power, SessionId};
 use serde::de::DeserializeOwned;
 
-use crate::{Shared, client::Client, problem::Problem};
+use crate::{Shared, client::Client, login, problem::Problem};
 
 /// Largest body of a request to the API in bytes.
 const MAX_BODY: usize = 512 * 1024;
+/// Longest time that a client can prefer to wait, in seconds.
+const MAX_PREFERRED: u64 = 120;
 /// How long a client may take to send it.
 const BODY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -24,6 +26,8 @@ pub(crate) struct Caller {
     pub(crate) address: IpAddr,
     /// The token itself, to see later whether it is still good.
     pub(crate) secret: String,
+    /// The session that the path names, when it is one of the caller's own account.
+    pub(crate) own: Option<SessionId>,
 }
 
 impl Caller {
@@ -32,18 +36,23 @@ impl Caller {
         if self.grant.allows_fleet(power) { Ok(()) } else { Err(lacks(power, "the fleet")) }
     }
 
+    /// Whether the caller may do something with sessions that they make.
+    pub(crate) fn own(&self, power: Power) -> Result<(), Problem> {
+        if self.grant.allows_own(power) { Ok(()) } else { Err(lacks(power, "the fleet")) }
+    }
+
     /// Whether the caller may do something with a session. One that its token is not for does not exist for it.
     pub(crate) fn session(&self, power: Power, id: &SessionId) -> Result<(), Problem> {
-        if !self.grant.covers(id) {
+        if !self.grant.covers(id) && self.own.as_ref() != Some(id) {
             return Err(Problem::missing());
         }
-        if self.grant.allows(power, id) { Ok(()) } else { Err(lacks(power, "this session")) }
+        if self.grant.powers.allow(power) { Ok(()) } else { Err(lacks(power, "this session")) }
     }
 
     /// Entry of the audit log for something that the caller did.
     pub(crate) fn did(&self, action: &'static str, target: impl ToString, detail: impl Into<String>) -> Audit {
         Audit {
-            who: self.grant.token.clone(),
+            who: self.grant.who().to_owned(),
             origin: self.address.to_string(),
             action,
             target: target.to_string(),
@@ -68,13 +77,27 @@ impl FromRequestParts<Arc<Shared>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
         let unauthorized = || {
-            let detail = "a token is needed: Authorization: Bearer gh_…";
+            let detail = "a token is needed: Authorization: Bearer gh_…; people sign in at the root of the server";
             Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
         };
-        let secret = bearer(&parts.headers).ok_or_else(unauthorized)?;
-        let grant = shared.fleet.grant(secret).ok_or_else(unauthorized)?;
+        let (secret, grant) = match (bearer(&parts.headers), login::cookie(&parts.headers)) {
+            (Some(token), _) => (token, shared.fleet.grant(token)),
+            (None, Some(_)) if !login::is_by_own_page(&parts.method, &parts.headers) => {
+                return Err(Problem::forbidden("pages of other sites may not do this"));
+            }
+            (None, Some(cookie)) => (cookie, shared.signed_in(cookie)),
+            (None, None) => return Err(unauthorized()),
+        };
+        let (secret, grant) = (secret.to_owned(), grant.ok_or_else(unauthorized)?);
         let address = parts.extensions.get::<Client>().map(|client| client.address).ok_or_else(unauthorized)?;
-        Ok(Self { grant, address, secret: secret.to_owned() })
+        let mut own = None;
+        if grant.is_own_only()
+            && let Ok(Id(id)) = Id::from_request_parts(parts, shared).await
+            && shared.fleet.owns(&grant, &id).await?
+        {
+            own = Some(id);
+        }
+        Ok(Self { grant, address, secret, own })
     }
 }
 
@@ -198,6 +221,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
     }
 }
 
+/// For how many seconds a client prefers to wait rather than to be refused (`Prefer: wait=N`, RFC 7240). What cannot be
+/// understood is no preference, as that says.
+#[derive(Debug)]
+pub(crate) struct Prefer(pub(crate) Option<u64>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Prefer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let values = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        let mut wishes = values.flat_map(|value| value.split(',')).filter_map(|wish| wish.split_once('='));
+        let wait = wishes.find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"));
+        Ok(Self(
+            wait.and_then(|(_, seconds)| seconds.trim().parse().ok()).map(|seconds: u64| seconds.min(MAX_PREFERRED)),
+        ))
+    }
+}
+
 /// The client of a request.
 pub(crate) struct ClientOf(pub(crate) Client);
 
@@ -212,6 +253,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientOf {
             local: nobody,
             host: String::new(),
             scheme: "http",
+            prefix: String::new(),
         })))
     }
 }

@@ -79,7 +79,7 @@ impl Wanted {
         let caller = given.or_else(|| {
             let secret = token?;
             let grant = shared.fleet.grant(&secret)?;
-            Some(Caller { grant, address, secret })
+            Some(Caller { grant, address, secret, own: None })
         });
         let caller = caller.ok_or_else(|| {
             let detail = "a token is needed: ?token=gh_…, or Authorization: Bearer gh_…";
@@ -113,7 +113,7 @@ async fn version(
     Wanted::read(&shared, given.ok(), client.address, query)?;
     let scheme = if client.scheme == "https" { "wss" } else { "ws" };
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let url = format!("{scheme}://{}{}/cdp{query}", client.host, shared.config.path_prefix);
+    let url = format!("{scheme}://{}{}/cdp{query}", client.host, client.prefix);
     let version = json!({ "Browser": "Chrome", "Protocol-Version": "1.3", "webSocketDebuggerUrl": url });
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(version)).into_response())
 }

@@ -9,10 +9,16 @@ mod caller;
 mod client;
 mod connect;
 mod listen;
+mod login;
+mod login_brake;
 mod metrics;
+mod oidc;
+mod oidc_http;
+mod oidc_rules;
 mod page;
 mod problem;
 mod proxy;
+mod tls;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -20,12 +26,14 @@ use axum::{
     Router, middleware,
     routing::{MethodRouter, get},
 };
-use glasshouse_fleet::Fleet;
+use glasshouse_fleet::{Fleet, Grant, Users};
 
 pub use client::{Network, NetworkError};
 pub use listen::serve;
+pub use oidc::{ClaimRule, OidcConfig};
+pub use tls::Tls;
 
-use crate::metrics::Metrics;
+use crate::{login::SignIn, metrics::Metrics};
 
 /// Settings of the door.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +44,14 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Reverse proxies whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Who may sign in with a password, if anybody.
+    pub users: Option<Arc<Users>>,
+    /// Who may sign in with an OpenID provider, if anybody.
+    pub oidc: Option<OidcConfig>,
+    /// For how long a browser stays signed in, in seconds.
+    pub login_seconds: u64,
+    /// Our certificate; then only this machine and trusted proxies may speak to us in the open.
+    pub tls: Option<Tls>,
 }
 
 /// The door to a fleet.
@@ -49,9 +65,20 @@ pub(crate) struct Shared {
     pub(crate) fleet: Fleet,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
+    pub(crate) sign_in: SignIn,
 }
 
 impl Shared {
+    /// Whom the cookie of a browser stands for now.
+    fn signed_in(&self, secret: &str) -> Option<Grant> {
+        self.fleet.login(secret).filter(|grant| self.sign_in.is_current(grant))
+    }
+
+    /// Whom a secret stands for now, be it a token's or a cookie's.
+    fn grant(&self, secret: &str) -> Option<Grant> {
+        self.fleet.grant(secret).or_else(|| self.signed_in(secret))
+    }
+
     fn is_trusted(&self, address: IpAddr) -> bool {
         self.config.trusted_proxies.iter().any(|network| network.contains(address))
     }
@@ -60,7 +87,8 @@ impl Shared {
 impl Gateway {
     /// Makes the door to a fleet.
     pub fn new(fleet: Fleet, config: Config) -> Self {
-        Self { shared: Arc::new(Shared { fleet, config, metrics: Metrics::default() }), console: None }
+        let sign_in = SignIn::new(&config);
+        Self { shared: Arc::new(Shared { fleet, config, metrics: Metrics::default(), sign_in }), console: None }
     }
 
     /// Serves the files of a page too: `/console.html` of it at the root, and what is below `/assets/`.

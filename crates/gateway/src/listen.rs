@@ -2,20 +2,25 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::extract::Request;
+use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 use tower::ServiceExt;
 
-use crate::{Gateway, client::Peer};
+use crate::{
+    Gateway,
+    client::Peer,
+    tls::{self, Agreed},
+};
 
 /// Connections at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4_096;
@@ -36,7 +41,7 @@ const BREATH: Duration = Duration::from_millis(100);
 /// # Errors
 /// None at present; connections that fail are theirs alone.
 pub async fn serve(listener: TcpListener, gateway: Gateway, stop: impl Future<Output = ()>) -> io::Result<()> {
-    let router = gateway.router();
+    let (router, tls) = (gateway.router(), gateway.shared.config.tls.clone());
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stopping, is_stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -60,31 +65,18 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, stop: impl Future<Ou
             }
         };
         let Ok(peer) = prepare(&stream) else { continue };
-        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            request
-        });
-        let mut is_stopping = is_stopping.clone();
+        let (router, tls, mut is_stopping) = (router.clone(), tls.clone(), is_stopping.clone());
         connections.spawn(async move {
             let _permit = permit;
-            let service = TowerToHyperService::new(service);
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_WITHIN)
-                .max_headers(MAX_HEADERS)
-                .max_buf_size(MAX_HEAD)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
-            tokio::pin!(connection);
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                () = async { drop(is_stopping.wait_for(|stopping| *stopping).await) } => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let Some(tls) = tls else { return converse(stream, peer, router, is_stopping).await };
+            let agreed = tokio::select! {
+                agreed = tls::agree(&tls, stream, HEAD_WITHIN) => agreed,
+                () = async { drop(is_stopping.wait_for(|stopping| *stopping).await) } => return,
             };
-            if let Err(error) = ended {
-                tracing::debug!(%error, client = %peer.remote, "a connection failed");
+            match agreed {
+                Ok(Agreed::Tls(stream)) => converse(*stream, Peer { is_tls: true, ..peer }, router, is_stopping).await,
+                Ok(Agreed::Plain(stream)) => converse(stream, peer, router, is_stopping).await,
+                Err(error) => tracing::debug!(%error, client = %peer.remote, "no keys were agreed on"),
             }
         });
     }
@@ -95,8 +87,39 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, stop: impl Future<Ou
     Ok(())
 }
 
+/// Speaks HTTP with a client until either side ends it.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    router: Router,
+    mut is_stopping: watch::Receiver<bool>,
+) {
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = async { drop(is_stopping.wait_for(|stopping| *stopping).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, client = %peer.remote, "a connection failed");
+    }
+}
+
 fn prepare(stream: &TcpStream) -> io::Result<Peer> {
-    let peer = Peer { remote: stream.peer_addr()?.ip(), local: stream.local_addr()?.ip() };
+    let peer = Peer { remote: stream.peer_addr()?.ip(), local: stream.local_addr()?.ip(), is_tls: false };
     stream.set_nodelay(true)?;
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD))?;
     Ok(peer)

@@ -165,7 +165,7 @@ mod tests {
         let document: Value = serde_json::from_str(document()).unwrap();
         assert_eq!(document["openapi"].as_str().map(|version| &version[..2]), Some("3."));
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 22, "{:?}", paths.keys().collect::<Vec<_>>());
+        assert_eq!(paths.len(), 25, "{:?}", paths.keys().collect::<Vec<_>>());
         let spec = &document["components"]["schemas"]["Spec"]["properties"];
         assert!(spec["screen"].is_object() && spec["labels"].is_object(), "{spec}");
         let page = render(&document);

@@ -99,6 +99,12 @@ impl From<Error> for Problem {
             Error::Full(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "full", text).retry(Duration::from_secs(RETRY_FULL))
             }
+            Error::TooMany(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", text).retry(Duration::from_secs(RETRY_FULL))
+            }
+            Error::Waiting => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "waiting", text).retry(Duration::from_secs(RETRY_FULL))
+            }
             Error::TooFast(wait) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too-fast", text).retry(wait.max(Duration::from_secs(1)))
             }

@@ -37,7 +37,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 const BUFFER: usize = 16 * 1024;
 
 /// Headers of one connection only (RFC 9110, 7.6.1), and those that only we may say.
-const DROPPED: [&str; 14] = [
+const DROPPED: [&str; 15] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -50,6 +50,7 @@ const DROPPED: [&str; 14] = [
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
     "x-real-ip",
 ];
@@ -68,7 +69,7 @@ async fn pass(State(shared): State<Arc<Shared>>, ClientOf(client): ClientOf, Id(
     let Some(rest) = rest.strip_prefix('/') else {
         // A page's addresses are relative to its folder. Only for one that exists, as for all else.
         shared.fleet.enter(&id, false).await.map_err(refused)?;
-        let folder = format!("{}/s/{id}/", shared.config.path_prefix);
+        let folder = format!("{}/s/{id}/", client.prefix);
         return Ok(axum::response::Redirect::permanent(&folder).into_response());
     };
     let entered = shared.fleet.enter(&id, !UNUSED.contains(&rest)).await.map_err(refused)?;
@@ -265,6 +266,7 @@ mod tests {
             local: "127.0.0.1".parse().unwrap(),
             host: "a:1".into(),
             scheme: "https",
+            prefix: String::new(),
         };
         set_headers(&mut headers, &client, false).unwrap();
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();

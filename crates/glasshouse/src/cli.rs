@@ -29,6 +29,9 @@ pub(crate) enum Command {
     /// Ask a running server.
     #[command(flatten)]
     Remote(crate::remote::Verb),
+    /// People who sign in with a password.
+    #[command(subcommand)]
+    User(crate::users::Verb),
     /// Say what is missing on this machine and how to get it.
     Doctor(DoctorOptions),
     /// The parent of a desktop's programs; started by `session`.

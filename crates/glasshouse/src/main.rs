@@ -17,6 +17,8 @@ mod profiles;
 mod remote;
 mod serve;
 mod session;
+mod tls;
+mod users;
 mod walls;
 mod web;
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         cli::Command::Keeper => return glasshouse_desktop::keeper::main(),
         cli::Command::SandboxStage => return glasshouse_sandbox::stage::main(),
         cli::Command::Doctor(options) => doctor::run(&options),
+        cli::Command::User(verb) => users::run(verb),
         cli::Command::Serve(options) => logging::start(&options.log).and_then(|()| serve::run(&options)),
         cli::Command::Remote(verb) => remote::run(verb),
         cli::Command::Session(options) => logging::start(&options.log).and_then(|()| session::run(*options)),

@@ -53,6 +53,14 @@ pub(crate) struct ServeOptions {
     #[arg(long = "trusted-proxy", env = "GLASSHOUSE_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
     trusted_proxies: Vec<Network>,
 
+    /// Who may sign in, besides those who have a token.
+    #[command(flatten)]
+    sign_in: crate::users::SignInOptions,
+
+    /// Our certificate.
+    #[command(flatten)]
+    tls: crate::tls::TlsOptions,
+
     /// Prefix of every path, such as /glasshouse.
     #[arg(long, env = "GLASSHOUSE_PATH_PREFIX", default_value = "/", value_name = "PATH", value_parser = parse_prefix)]
     path_prefix: String,
@@ -60,6 +68,10 @@ pub(crate) struct ServeOptions {
     /// Sessions at a time.
     #[arg(long, env = "GLASSHOUSE_MAX_SESSIONS", default_value_t = 100, value_name = "COUNT")]
     max_sessions: u16,
+
+    /// Sessions at a time that one token or person has created [default: as many as there may be].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    max_sessions_per_token: Option<u16>,
 
     /// Sessions created within a minute, by everybody together.
     #[arg(long, default_value_t = 120, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -166,9 +178,12 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", options.listen))?;
     let listen = listener.local_addr()?;
     let host = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
-    let url = format!("http://{}{}/", SocketAddr::new(host, listen.port()), options.path_prefix);
+    let near = SocketAddr::new(host, listen.port());
+    let url = format!("{}{}/", options.tls.origin(near, &options.allowed_hosts), options.path_prefix);
     let file = address_file(&state);
-    write_private(&file, &url).with_context(|| format!("cannot write {}", file.display()))?;
+    // The command line of this machine needs no TLS.
+    write_private(&file, &format!("http://{near}{}/", options.path_prefix))
+        .with_context(|| format!("cannot write {}", file.display()))?;
 
     let gateway = Gateway::new(
         fleet.clone(),
@@ -176,6 +191,8 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
             path_prefix: options.path_prefix.clone(),
             allowed_hosts: options.allowed_hosts.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
+            tls: options.tls.open()?,
+            ..options.sign_in.door()?
         },
     )
     .with_console(axum::routing::any(crate::web::serve));
@@ -207,6 +224,7 @@ fn config(options: &ServeOptions, state: PathBuf) -> anyhow::Result<Config> {
         path: format!("{}/s", options.path_prefix),
         limits: Limits {
             sessions: options.max_sessions.into(),
+            sessions_per_token: options.max_sessions_per_token.map_or(usize::MAX, usize::from),
             per_minute: options.creations_per_minute,
             per_minute_and_token: options.creations_per_minute_and_token,
             session_mib: options.session_memory.into(),

@@ -156,7 +156,7 @@ impl Room {
             }
             let expired: Vec<_> = self.ids(|session| session.expires_at().is_some_and(|at| at <= now.instant));
             for id in expired {
-                self.remove(&id, now);
+                self.remove(&id, "session deleted", now);
             }
             self.reschedule();
         }
@@ -217,7 +217,7 @@ impl Room {
         }
         match self.sessions.get(id) {
             Some(existing) if existing.state.is_connected => return Err(LoginError::AlreadyConnected),
-            Some(_) => self.remove(id, now),
+            Some(_) => self.remove(id, "session deleted", now),
             None => {}
         }
         if self.sessions.len() >= MAX_SESSIONS {
@@ -227,7 +227,7 @@ impl Room {
                 .filter(|(_, s)| s.is_idle() && s.used_at + EVICTABLE_AFTER <= now.instant)
                 .min_by_key(|(_, s)| s.used_at)
                 .map(|(id, _)| id.clone());
-            self.remove(&idle.ok_or(LoginError::Full)?, now);
+            self.remove(&idle.ok_or(LoginError::Full)?, "session deleted", now);
         }
         let session = Session::new(profile, now.instant);
         let data = session.data(id);
@@ -330,10 +330,15 @@ impl Room {
 
     /// Removes a session.
     pub fn delete(&mut self, id: &str, now: Now) -> Result<(), UnknownSession> {
+        self.delete_for(id, "session deleted", now)
+    }
+
+    /// Like [`Room::delete`], and tells a reason of its own to whoever is connected.
+    pub fn delete_for(&mut self, id: &str, reason: &'static str, now: Now) -> Result<(), UnknownSession> {
         if !self.sessions.contains_key(id) {
             return Err(UnknownSession);
         }
-        self.remove(id, now);
+        self.remove(id, reason, now);
         self.reschedule();
         Ok(())
     }
@@ -438,8 +443,8 @@ impl Room {
         }
     }
 
-    fn remove(&mut self, id: &str, now: Now) {
-        self.drop_connection(id, "session deleted", now);
+    fn remove(&mut self, id: &str, reason: &'static str, now: Now) {
+        self.drop_connection(id, reason, now);
         if self.is_host(id) {
             self.set_host(id, None, now);
         }

@@ -1,11 +1,11 @@
 import { type Connection, Fleet, FleetError, isFleetToken } from '@glasshouse/client';
-import { fleetOf, loadFleetToken, loadWay, setWay } from './fleet-pass.ts';
+import { COOKIE, fleetOf, loadFleetToken, loadWay, setWay } from './fleet-pass.ts';
 import { guestName } from './preferences.ts';
 
 /** Between looks at whether a session that is being started is ready. */
 const STARTING = 700;
 
-/** How a page of a fleet gets into its room: the token of its link, or the console's. */
+/** How a page of a fleet gets into its room: the token of its link, the console's, or the browser's cookie. */
 export interface Way {
   fleet: Fleet;
   id: string;
@@ -19,7 +19,18 @@ export function findWay(server: URL, token: string | null): Way | null {
   const own = loadWay(server.pathname) ?? loadFleetToken(around.base);
   if (own === null) return null;
   setWay(server.pathname, own);
-  return { fleet: new Fleet(around.base, own), id: around.id };
+  return { fleet: new Fleet(around.base, own === COOKIE ? null : own), id: around.id };
+}
+
+/** The way of a browser that is signed in; null when it is not, or there is no fleet. */
+export async function findCookieWay(server: URL): Promise<Way | null> {
+  const around = fleetOf(server);
+  if (!around) return null;
+  const fleet = new Fleet(around.base, null);
+  const ways = await fleet.ways().catch(() => null);
+  if (!ways?.user) return null;
+  setWay(server.pathname, null);
+  return { fleet, id: around.id };
 }
 
 /** Goes on with this tab's membership, or joins anew; a failure is told by the status. */
@@ -41,7 +52,7 @@ export function enter(connection: Connection, way: Way): void {
         }
       }
     } catch (error) {
-      connection.refuse(explain(error));
+      connection.refuse(explain(error, way));
     } finally {
       isJoining = false;
     }
@@ -55,8 +66,9 @@ export function enter(connection: Connection, way: Way): void {
   if (!connection.resume()) void join();
 }
 
-function explain(error: unknown): string {
+function explain(error: unknown, way: Way): string {
+  if (error instanceof FleetError && error.status === 401 && way.fleet.token === null) return 'You are no longer signed in.';
   if (error instanceof FleetError && error.status === 401) return 'This link is no longer valid: it has expired or was taken back. Ask for a new one.';
-  if (error instanceof FleetError && error.status === 404) return 'This session has ended.';
+  if (error instanceof FleetError && error.status === 404) return way.fleet.token === null ? 'This session has ended, or is not yours.' : 'This session has ended.';
   return error instanceof Error ? error.message : String(error);
 }

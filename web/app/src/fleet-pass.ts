@@ -24,14 +24,18 @@ export function saveFleetToken(base: URL, token: string | null): void {
   else pass?.setItem(consoleKey(base), token);
 }
 
-/** The token that a room of this tab is entered with. */
+/** In the place of a token: this browser is signed in, which its cookie says. */
+export const COOKIE = 'cookie';
+
+/** The token that a room of this tab is entered with, or `COOKIE`. */
 export const loadWay = (room: string): string | null => pass?.getItem(wayKey(room)) ?? null;
 
 /** Says with which token a room is entered from now on. A membership that came by another one is forgotten. */
-export function setWay(room: string, token: string): void {
-  if (loadWay(room) === token) return;
+export function setWay(room: string, token: string | null): void {
+  const way = token ?? COOKIE;
+  if (loadWay(room) === way) return;
   pass?.removeItem(`glasshouse:${room}:session`);
-  pass?.setItem(wayKey(room), token);
+  pass?.setItem(wayKey(room), way);
 }
 
 /** Where the console of a room's server is, and the room's id; null for a room that has no fleet around it. */

@@ -4,7 +4,7 @@ import { createRoot } from 'react-dom/client';
 import { App } from './app.tsx';
 import { Boundary } from './boundary.tsx';
 import { installDebugHandle } from './debug.ts';
-import { enter, findWay } from './enter.ts';
+import { enter, findCookieWay, findWay } from './enter.ts';
 import { fleetOf, loadFleetToken, tabStorage } from './fleet-pass.ts';
 import { guestName, loadVideo, storage } from './preferences.ts';
 import './base.css';
@@ -28,14 +28,20 @@ if (token !== null && !(way && token === way.fleet.token)) {
     if (connection.status.state === 'signed-out') connection.resume();
   });
 } else if (way) enter(connection, way);
-else connection.resume();
+else if (!connection.resume() && fleet) {
+  connection.wait();
+  void findCookieWay(server).then((found) => {
+    if (found) enter(connection, found);
+    else connection.refuse(null);
+  });
+}
 
 const root = document.getElementById('root');
 if (root) {
   createRoot(root).render(
     <StrictMode>
       <Boundary>
-        <App connection={connection} consoleUrl={fleet && loadFleetToken(fleet.base) ? fleet.base.href : null} isLinked={way !== null} />
+        <App connection={connection} consoleUrl={fleet && (way?.fleet.token === null || loadFleetToken(fleet.base)) ? fleet.base.href : null} isLinked={way !== null} />
       </Boundary>
     </StrictMode>,
   );

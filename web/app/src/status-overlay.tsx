@@ -9,7 +9,7 @@ export function StatusOverlay({ connection, status, consoleUrl }: { connection: 
     connecting: 'Connecting…',
     reconnecting: seconds ? `Connection lost. Trying again in ${seconds} s` : 'Connection lost. Reconnecting…',
     asleep: 'This session is open in another window.',
-    kicked: 'You were removed from this session.',
+    kicked: status.state === 'kicked' && status.message === 'link expired' ? 'Your link has expired.' : 'You were removed from this session.',
     ended: 'The session has ended.',
   }[status.state];
   const still = status.state === 'connecting' || status.state === 'reconnecting';

@@ -206,4 +206,37 @@ test('a token that is no good leads back to the sign-in, and one that is typed s
   expect(sessionStorage.getItem('glasshouse:/desk/:fleet')).toBe('gh_other');
   fireEvent.click(screen.getByRole('button', { name: 'Sign out' }));
   expect(sessionStorage.length).toBe(0);
+  await screen.findByLabelText('Token');
+});
+
+test('people sign in by the ways that the server has, and are told why not; nothing of it is kept in the tab', async () => {
+  const ways = { password: true, oidc: true, user: null };
+  let right = false;
+  fleet.answers.set('GET api/v1/login', () => ({ json: ways }));
+  fleet.answers.set('POST api/v1/login', ({ body }) => {
+    right = (body as { password: string }).password === 'right';
+    return right ? { json: { name: 'ann', powers: ['view'] } } : { status: 401, json: { detail: 'the name or the password is wrong' } };
+  });
+  fleet.answers.set('DELETE api/v1/login', () => ({ status: 204 }));
+  render(<Console base={BASE} token={null} />);
+  fireEvent.change(await screen.findByLabelText('Name'), { target: { value: ' ann ' } });
+  expect(screen.getByRole('link', { name: 'Single sign-on' }).getAttribute('href')).toBe('http://fleet.test/desk/api/v1/login/oidc');
+  expect(screen.queryByLabelText('Token')).toBeNull();
+  const password = screen.getByLabelText('Password');
+  expect(password.getAttribute('type')).toBe('password');
+  fireEvent.click(screen.getByRole('button', { name: 'Show the password' }));
+  expect(password.getAttribute('type')).toBe('text');
+  fireEvent.change(password, { target: { value: 'wrong' } });
+  fireEvent.click(screen.getByRole('button', { name: 'Sign in' }));
+  expect((await screen.findByRole('alert')).textContent).toBe('The name or the password is wrong.');
+  expect(password).toHaveProperty('value', '');
+  expect(document.activeElement).toBe(password);
+  fireEvent.change(password, { target: { value: 'right' } });
+  fireEvent.click(screen.getByRole('button', { name: 'Sign in' }));
+  await screen.findByText('ann');
+  expect(fleet.asked.findLast(({ method, path }) => method === 'POST' && path === 'api/v1/login')?.body).toEqual({ name: 'ann', password: 'right' });
+  expect(fleet.asked.filter(({ headers }) => headers['Authorization'])).toEqual([]);
+  expect(sessionStorage.length).toBe(0);
+  // The list is refused by this stand-in, which knows tokens only: as a cookie that is good no more is.
+  expect((await screen.findByRole('alert')).textContent).toContain('no longer signed in');
 });

@@ -18,7 +18,8 @@ use crate::{Error, time};
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Every version of the schema, as what makes it of the one before. Never changed, only added to.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE sessions (
         id TEXT PRIMARY KEY,
         state TEXT NOT NULL,
@@ -59,7 +60,13 @@ const MIGRATIONS: [&str; 1] = ["
         target TEXT NOT NULL,
         detail TEXT NOT NULL
     ) STRICT;
-"];
+",
+    // Who signed in, for the cookies of browsers.
+    "
+    ALTER TABLE tokens ADD COLUMN account TEXT;
+    ALTER TABLE tokens ADD COLUMN mark TEXT;
+",
+];
 
 /// The present version.
 const LATEST: u32 = MIGRATIONS.len() as u32;

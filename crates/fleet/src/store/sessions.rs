@@ -23,6 +23,8 @@ pub struct Filter {
     pub name: Option<String>,
     /// Only this one.
     pub id: Option<SessionId>,
+    /// Only what this account or token has created.
+    pub owner: Option<String>,
 }
 
 /// Part of a list.
@@ -167,6 +169,10 @@ pub(crate) fn list(connection: &Connection, filter: &Filter, page: &Page) -> rus
     if let Some(id) = &filter.id {
         query.push_str(" AND id = ?");
         values.push(Box::new(id.as_str().to_owned()));
+    }
+    if let Some(owner) = &filter.owner {
+        query.push_str(" AND owner = ?");
+        values.push(Box::new(owner.clone()));
     }
     if let Some((created, id)) = &page.after {
         query.push_str(" AND (created_at, id) < (?, ?)");

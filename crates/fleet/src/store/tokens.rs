@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use crate::{
     SessionId,
     secret::Hash,
-    tokens::{Grant, Powers},
+    tokens::{Grant, Login, Powers},
 };
 
 /// A token as it is listed; never its secret.
@@ -20,9 +20,10 @@ pub struct TokenInfo {
 }
 
 pub(crate) fn insert(connection: &Connection, hash: &Hash, token: &TokenInfo) -> rusqlite::Result<()> {
-    let Grant { token: id, session, powers, expires_at } = &token.grant;
+    let Grant { token: id, session, powers, expires_at, login } = &token.grant;
     connection.execute(
-        "INSERT INTO tokens (id, hash, name, session, powers, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO tokens (id, hash, name, session, powers, created_at, expires_at, account, mark)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             id,
             hash,
@@ -30,7 +31,9 @@ pub(crate) fn insert(connection: &Connection, hash: &Hash, token: &TokenInfo) ->
             session.as_ref().map(SessionId::as_str),
             powers.to_text(),
             token.created_at,
-            expires_at
+            expires_at,
+            login.as_ref().map(|login| &login.account),
+            login.as_ref().map(|login| &login.mark),
         ],
     )?;
     Ok(())
@@ -39,20 +42,25 @@ pub(crate) fn insert(connection: &Connection, hash: &Hash, token: &TokenInfo) ->
 /// All tokens with their hashes, oldest first. One for a session that is written wrongly is left out.
 pub(crate) fn all(connection: &Connection) -> rusqlite::Result<Vec<(Hash, TokenInfo)>> {
     let mut statement = connection.prepare(
-        "SELECT hash, id, name, session, powers, created_at, expires_at FROM tokens ORDER BY created_at, id",
+        "SELECT hash, id, name, session, powers, created_at, expires_at, account, mark FROM tokens ORDER BY created_at, id",
     )?;
     let rows = statement.query_map([], |row| {
         let session: Option<String> = row.get(3)?;
         let scope = session.as_deref().map(SessionId::parse);
         let powers: String = row.get(4)?;
+        let name: String = row.get(2)?;
+        let account: Option<String> = row.get(7)?;
+        let mark: Option<String> = row.get(8)?;
+        let login = account.map(|account| Login { account, name: name.clone(), mark: mark.unwrap_or_default() });
         let grant = Grant {
             token: row.get(1)?,
             session: scope.clone().flatten(),
             powers: Powers::from_text(&powers),
             expires_at: row.get(6)?,
+            login,
         };
         let is_right = scope != Some(None);
-        Ok(is_right.then_some((row.get(0)?, TokenInfo { name: row.get(2)?, grant, created_at: row.get(5)? })))
+        Ok(is_right.then_some((row.get(0)?, TokenInfo { name, grant, created_at: row.get(5)? })))
     })?;
     rows.filter_map(Result::transpose).collect()
 }
@@ -60,6 +68,15 @@ pub(crate) fn all(connection: &Connection) -> rusqlite::Result<Vec<(Hash, TokenI
 /// Removes a token; whether there was one.
 pub(crate) fn remove(connection: &Connection, id: &str) -> rusqlite::Result<bool> {
     Ok(connection.execute("DELETE FROM tokens WHERE id = ?", [id])? > 0)
+}
+
+/// Removes all but the newest logins of an account; returns the ids of those that are gone.
+pub(crate) fn remove_surplus(connection: &Connection, account: &str, most: u16) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM tokens WHERE account = ?1 AND id NOT IN
+         (SELECT id FROM tokens WHERE account = ?1 ORDER BY created_at DESC, rowid DESC LIMIT ?2) RETURNING id",
+    )?;
+    statement.query_map(params![account, most], |row| row.get(0))?.collect()
 }
 
 pub(crate) fn remove_of_session(connection: &Connection, session: &SessionId) -> rusqlite::Result<()> {
@@ -84,6 +101,7 @@ mod tests {
             session,
             powers: Powers::from_text("view"),
             expires_at: Some(5),
+            login: None,
         };
         let whole = TokenInfo { name: "a".into(), grant: grant(None), created_at: 1 };
         let of_one = TokenInfo { name: "b".into(), grant: grant(Some(SessionId::random())), created_at: 2 };
@@ -100,5 +118,25 @@ mod tests {
         insert(&db, &secret::hash("b"), &of_one).unwrap();
         db.execute("UPDATE tokens SET session = 'x'", []).unwrap();
         assert!(all(&db).unwrap().is_empty());
+    }
+
+    #[test]
+    fn logins_are_kept_and_the_oldest_make_room() {
+        let db = in_memory();
+        for (index, account) in ["user:a", "user:b", "user:a", "user:a"].iter().enumerate() {
+            let login = Login { account: (*account).to_owned(), name: "n".into(), mark: "m".into() };
+            let grant = Grant {
+                token: index.to_string(),
+                session: None,
+                powers: Powers::from_text("view"),
+                expires_at: Some(9),
+                login: Some(login.clone()),
+            };
+            insert(&db, &secret::hash(&grant.token), &TokenInfo { name: "n".into(), grant, created_at: 1 }).unwrap();
+            assert_eq!(all(&db).unwrap().pop().and_then(|(_, info)| info.grant.login), Some(login));
+        }
+        assert_eq!(remove_surplus(&db, "user:a", 2).unwrap(), ["0"]);
+        assert!(remove_surplus(&db, "user:a", 2).unwrap().is_empty());
+        assert_eq!(all(&db).unwrap().len(), 3);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) async fn all(
     caller: Caller,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Sent, Infallible>>>> {
-    caller.fleet(Power::View)?;
+    caller.own(Power::View)?;
     watch(shared, caller, headers, None)
 }
 
@@ -104,6 +104,13 @@ impl Watch {
             if !self.may_see() {
                 return None;
             }
+            if self.only.is_none()
+                && self.caller.grant.is_own_only()
+                && let Ok(event) = &event
+                && !self.shared.fleet.owns(&self.caller.grant, &event.session).await.unwrap_or(false)
+            {
+                continue;
+            }
             match event {
                 Ok(event) if self.only.as_ref().is_some_and(|only| *only != event.session) => {}
                 Ok(event) => {
@@ -119,10 +126,10 @@ impl Watch {
     }
 
     fn may_see(&self) -> bool {
-        let grant = self.shared.fleet.grant(&self.caller.secret);
-        grant.is_some_and(|grant| match &self.only {
-            Some(id) => grant.allows(Power::View, id),
-            None => grant.allows_fleet(Power::View),
-        })
+        let Some(grant) = self.shared.grant(&self.caller.secret) else { return false };
+        match &self.only {
+            Some(_) => grant.powers.allow(Power::View),
+            None => grant.allows_own(Power::View),
+        }
     }
 }

@@ -18,7 +18,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use crate::Shared;
+use crate::{Shared, login, oidc};
 
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
@@ -44,6 +44,9 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/audit", get(tokens::audit))
+        .route("/login", get(login::ways).post(login::sign_in).delete(login::sign_out))
+        .route("/login/oidc", get(oidc::start))
+        .route("/login/oidc/callback", get(oidc::callback))
 }
 
 struct Bearer;
@@ -90,6 +93,11 @@ impl Modify for Bearer {
         tokens::create,
         tokens::revoke,
         tokens::audit,
+        login::ways,
+        login::sign_in,
+        login::sign_out,
+        oidc::start,
+        oidc::callback,
     )
 )]
 pub(crate) struct Document;

@@ -17,13 +17,16 @@ use utoipa::ToSchema;
 
 use crate::{
     Shared,
-    caller::{Body, Caller, ClientOf, Id, Key, Query, number, unknown},
+    caller::{Body, Caller, ClientOf, Id, Key, Prefer, Query, number, unknown},
+    client::Client,
     metrics::Result as Outcome,
     problem::{Answer, Problem},
 };
 
 /// Longest wait for a session to be ready, in seconds.
 const MAX_WAIT: u64 = 60;
+/// Longest wait for a place when a limit is reached, in seconds.
+const MAX_QUEUE: u64 = 120;
 /// Sessions on a page, if not said, and at most.
 const PAGE: u16 = 50;
 const MAX_PAGE: u64 = 200;
@@ -101,7 +104,8 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller, quer
 }
 
 fn listing(query: &[(String, String)], caller: &Caller) -> Result<(Filter, Page), Problem> {
-    let mut filter = Filter { id: caller.grant.session.clone(), ..Filter::default() };
+    let owner = caller.grant.is_own_only().then(|| caller.grant.who().to_owned());
+    let mut filter = Filter { id: caller.grant.session.clone(), owner, ..Filter::default() };
     let mut page = Page { limit: PAGE, after: None };
     for (key, value) in query {
         match key.as_str() {
@@ -140,6 +144,8 @@ fn cursor(text: &str) -> Option<(i64, SessionId)> {
 /// With an Idempotency-Key the same request can be sent again: it makes one session, however often it comes within a day.
 #[utoipa::path(post, path = "/api/v1/sessions", tag = "sessions", request_body = Spec, params(
     ("wait" = Option<u16>, Query, description = "Seconds to wait until it is ready.", minimum = 0, maximum = 60),
+    ("queue" = Option<u16>, Query, description = "Seconds to wait for a place when a limit is reached; without it, the answer is 429 at once.", minimum = 0, maximum = 120),
+    ("Prefer" = Option<String>, Header, description = "`wait=N`: as `queue` (RFC 7240).", pattern = "^wait=[0-9]{1,2}$"),
     ("Idempotency-Key" = Option<String>, Header, description = "Any text of ASCII.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
 ), responses(
     (status = 201, description = "The session.", body = View, headers(("Location" = String, description = "Its path."))),
@@ -151,16 +157,18 @@ fn cursor(text: &str) -> Option<(i64, SessionId)> {
     (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
     (status = 415, description = "The body is not said to be JSON.", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Fields are wrong, which are named; or the key belongs to another request.", body = Problem, content_type = "application/problem+json"),
-    (status = 429, description = "A limit is reached: sessions, their rate, or memory.", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64, description = "Seconds to wait."))),
+    (status = 429, description = "A limit is reached: sessions, their rate, or memory. Also after waiting, or when too many wait.", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64, description = "Seconds to wait."))),
 ))]
 pub(crate) async fn create(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
+    ClientOf(client): ClientOf,
     query: Query,
+    prefer: Prefer,
     Key(key): Key,
     body: Body<Spec>,
 ) -> Answer {
-    let result = create_inner(&shared, &caller, &query, key, body).await;
+    let result = create_inner(&shared, &caller, &client, (&query, prefer), key, body).await;
     let outcome = match &result {
         Ok(response) if response.status() == StatusCode::CREATED => "created",
         Ok(_) => "repeated",
@@ -173,15 +181,30 @@ pub(crate) async fn create(
 async fn create_inner(
     shared: &Shared,
     caller: &Caller,
-    query: &Query,
+    client: &Client,
+    (query, prefer): (&Query, Prefer),
     key: Option<String>,
     body: Body<Spec>,
 ) -> Answer {
-    caller.fleet(Power::Control)?;
-    let wait = query.number("wait", 0..=MAX_WAIT)?.unwrap_or(0);
+    caller.own(Power::Control)?;
+    if caller.grant.is_own_only() && body.value.profile.is_some() {
+        return Err(Problem::field("profile", "profiles are for tokens, and for people with the power admin"));
+    }
+    let (mut wait, mut queue) = (0, prefer.0);
+    for (name, value) in &query.0 {
+        match name.as_str() {
+            "wait" => wait = number(name, value, 0..=MAX_WAIT)?,
+            "queue" => queue = Some(number(name, value, 0..=MAX_QUEUE)?),
+            other => return Err(unknown(other)),
+        }
+    }
     let start = Instant::now();
     let key = key.map(|key| Idempotency { key, request: body.bytes.to_vec() });
-    let created = shared.fleet.create(&caller.grant, body.value, key).await?;
+    let patience = Duration::from_secs(queue.unwrap_or(0));
+    let created = match patience.is_zero() {
+        true => shared.fleet.create(&caller.grant, body.value, key).await?,
+        false => shared.fleet.create_patiently(&caller.grant, body.value, key, patience).await?,
+    };
     let mut view = created.view;
     if created.is_new {
         shared.fleet.audit(caller.did("session.create", &view.id, "")).await;
@@ -193,7 +216,7 @@ async fn create_inner(
         }
     }
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let location = format!("{}/api/v1/sessions/{}", shared.config.path_prefix, view.id);
+    let location = format!("{}/api/v1/sessions/{}", client.prefix, view.id);
     Ok((status, [(header::LOCATION, location)], Json(view)).into_response())
 }
 
@@ -354,7 +377,7 @@ pub(crate) async fn link(
     let token = shared.fleet.link(&id, &link).await?;
     let detail = format!("admin {admin}, {expires_in_seconds} s, {uses} uses");
     shared.fleet.audit(caller.did("session.link", &id, detail)).await;
-    let url = format!("{}://{}{}/s/{id}/#token={token}", client.scheme, client.host, shared.config.path_prefix);
+    let url = format!("{}/s/{id}/#token={token}", client.url());
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(Link { url, token })).into_response())
 }
 
@@ -388,7 +411,7 @@ pub(crate) async fn cdp(
     let token = shared.fleet.cdp_token(&id).await?;
     shared.fleet.audit(caller.did("session.cdp", &id, "")).await;
     let scheme = if client.scheme == "https" { "wss" } else { "ws" };
-    let url = format!("{scheme}://{}{}/s/{id}/cdp?token={token}", client.host, shared.config.path_prefix);
+    let url = format!("{scheme}://{}{}/s/{id}/cdp?token={token}", client.host, client.prefix);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(Driver { url, token })).into_response())
 }
 

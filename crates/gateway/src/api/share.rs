@@ -158,7 +158,7 @@ pub(crate) async fn create(
     let listed: Vec<_> = info.grant.powers.list().iter().map(|power| format!("{power:?}").to_lowercase()).collect();
     let detail = format!("{}: {}, {expires_in_seconds} s", info.grant.token, listed.join(", "));
     shared.fleet.audit(caller.did("session.share", &id, detail)).await;
-    let url = format!("{}://{}{}/s/{id}/#token={secret}", client.scheme, client.host, shared.config.path_prefix);
+    let url = format!("{}/s/{id}/#token={secret}", client.url());
     let made = Share::new(info, Some(url));
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(made)).into_response())
 }

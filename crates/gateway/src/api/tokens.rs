@@ -54,6 +54,8 @@ pub(crate) struct Token {
     powers: Vec<Power>,
     /// The only session that it is good for, or null for the whole fleet.
     session: Option<String>,
+    /// Whose browser it is, for those who have signed in; null for a token.
+    account: Option<String>,
     /// When it was made.
     #[schema(format = DateTime)]
     created_at: String,
@@ -85,6 +87,7 @@ impl Token {
             name: info.name,
             powers: info.grant.powers.list(),
             session: info.grant.session.map(|session| session.to_string()),
+            account: info.grant.login.map(|login| login.account),
             created_at: rfc3339(info.created_at),
             expires_at: info.grant.expires_at.map(rfc3339),
             token,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use glasshouse_room::{merge, time};
 use serde_json::json;
 
@@ -56,18 +56,24 @@ pub(super) async fn create(State(server): State<Server>, caller: Caller, body: B
     ok(&json!({ "token": token, "expires_at": time::rfc3339(now.wall + lifetime), "view_only": view_only }))
 }
 
-/// Removes the links with a label, and whoever came by them.
-pub(super) async fn remove(State(server): State<Server>, caller: Caller, Path(label): Path<String>) -> Answer {
+/// Removes the links with a label, and whoever came by them; with `?expired`, they are told that.
+pub(super) async fn remove(
+    State(server): State<Server>,
+    caller: Caller,
+    Path(label): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     caller.admin()?;
     let members = {
         let mut auth = server.inner.auth.lock();
         auth.links.remove(&label);
         auth.came_by(&label)
     };
+    let reason = if query.as_deref() == Some("expired") { "link expired" } else { "session deleted" };
     server.inner.with(|state, now| {
         for id in members {
             // Gone meanwhile is as good.
-            let _ = state.room.delete(&id, now);
+            let _ = state.room.delete_for(&id, reason, now);
         }
     });
     done()

@@ -28,7 +28,8 @@ export const Card = memo(function Card({ fleet, session, now, onAction }: CardPr
   const { id, state } = session;
   const over = isOver(state);
   const name = title(session);
-  const room = new URL(session.path, fleet.base);
+  // A proxy may have put a path of its own before the session's.
+  const room = new URL(`s/${id}/`, fleet.base);
   const viewers = rates?.viewers ?? session.connections;
   const idle = session.used_at && viewers === 0 ? seconds(session.used_at, now) : 0;
 

@@ -32,3 +32,19 @@ export async function signIn(base: URL, { token, ticket }: SignInLink): Promise<
     throw error;
   }
 }
+
+/** Why an OpenID provider's people are not let in, as the server says it behind the `#`. */
+const refusals: Record<string, string> = {
+  stale: 'That took too long, or was begun in another window. Sign in again.',
+  denied: 'Your provider has not signed you in.',
+  provider: 'Your provider does not answer as it should. Try again, or tell whoever runs this server.',
+  stranger: 'Your account may not use this server. Ask whoever runs it.',
+};
+
+/** Takes such a reason out of the address bar; null when there is none. */
+export function takeRefusal(location: Location, history: History): string | null {
+  const word = new URLSearchParams(location.hash.slice(1)).get('signin');
+  if (word === null) return null;
+  history.replaceState(history.state, '', location.pathname + location.search);
+  return refusals[word] ?? null;
+}

@@ -4,7 +4,7 @@ import { createRoot } from 'react-dom/client';
 import { Boundary } from '../boundary.tsx';
 import { loadFleetToken, saveFleetToken } from '../fleet-pass.ts';
 import { Console } from './console.tsx';
-import { readLink, signIn } from './link.ts';
+import { readLink, signIn, takeRefusal } from './link.ts';
 import '../base.css';
 import './console.css';
 
@@ -40,5 +40,5 @@ if (link) {
   );
 } else {
   if (given) saveFleetToken(base, given);
-  show(given ?? loadFleetToken(base));
+  show(given ?? loadFleetToken(base), takeRefusal(location, history));
 }

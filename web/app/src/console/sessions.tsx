@@ -28,7 +28,7 @@ const words = (session: FleetSession): string =>
   [session.id, session.name, session.url, session.app, ...Object.entries(session.labels).map((pair) => pair.join('='))].join(' ').toLowerCase();
 
 /** All sessions as cards, and what can be done with them. */
-export function Sessions({ store, known, onLeave }: { store: Store; known: Known; onLeave: () => void }): ReactElement {
+export function Sessions({ store, known, name, onLeave }: { store: Store; known: Known; name: string | null; onLeave: () => void }): ReactElement {
   const { fleet } = store;
   const [open, setOpen] = useState<Open>(null);
   const [show, setShow] = useState<Show>('running');
@@ -101,6 +101,11 @@ export function Sessions({ store, known, onLeave }: { store: Store; known: Known
         <button type="button" className="primary new" onClick={() => setOpen({ dialog: 'create' })}>
           <Icon name="plus" /> <span>New session</span>
         </button>
+        {name && (
+          <span className="who" title={`Signed in as ${name}`}>
+            <span className="visually-hidden">Signed in as</span> {name}
+          </span>
+        )}
         <button type="button" className="icon" aria-label="Sign out" title="Sign out" onClick={onLeave}>
           <Icon name="leave" />
         </button>
