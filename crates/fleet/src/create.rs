@@ -252,6 +252,7 @@ impl Fleet {
         let now = admission::Now { at: Instant::now(), running: all.len(), own, starting, available };
         self.inner.admission.lock().admit(grant.who(), now)?;
         all.insert(live.id.clone(), live.clone());
+        self.inner.media.add(live);
         Ok(())
     }
 

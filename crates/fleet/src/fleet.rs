@@ -3,7 +3,6 @@
 use std::{
     ffi::OsString,
     fs,
-    net::IpAddr,
     os::unix::fs::DirBuilderExt,
     path::PathBuf,
     sync::Arc,
@@ -21,6 +20,7 @@ use crate::{
     admission::Admission,
     events::Events,
     inner::Inner,
+    media::MediaSockets,
     pool::Pool,
     process::Launcher,
     profiles::Profiles,
@@ -47,8 +47,6 @@ pub struct Config {
     pub program: Vec<OsString>,
     /// Further options of every session.
     pub options: Vec<OsString>,
-    /// Address that sessions listen on for media.
-    pub media: IpAddr,
     /// Path below which everything of every session is, without a slash at its end, such as `/s`.
     pub path: String,
     /// Limits on creation.
@@ -99,7 +97,6 @@ impl Fleet {
         let launcher = Launcher {
             program: config.program.clone(),
             options: config.options.clone(),
-            media: config.media,
             profiles: state.join("profiles"),
         };
         make(&launcher.profiles).map_err(Error::io(format!("cannot make {}", launcher.profiles.display())))?;
@@ -115,6 +112,7 @@ impl Fleet {
             live: Mutex::default(),
             profiles: Profiles::default(),
             events: Events::default(),
+            media: MediaSockets::default(),
             _lock: lock,
         });
         inner.take_over(known).await?;

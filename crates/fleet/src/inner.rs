@@ -10,6 +10,7 @@ use crate::{
     admission::Admission,
     events::Events,
     managed::{Directory, Record},
+    media::MediaSockets,
     pool::Pool,
     process::{self, Launcher, Process},
     profiles::Profiles,
@@ -33,6 +34,7 @@ pub(crate) struct Inner {
     /// Creations that wait for a place.
     pub(crate) waiting: Waiting,
     pub(crate) events: Events,
+    pub(crate) media: MediaSockets,
     // Locked for as long as we live.
     pub(crate) _lock: fs::File,
 }
@@ -76,6 +78,7 @@ impl Inner {
             match process {
                 Ok(Some(process)) => {
                     self.live.lock().insert(live.id.clone(), live.clone());
+                    self.media.add(&live);
                     self.save(row).await;
                     if let Some(reason) = live.directory.end_mark() {
                         live.end(&reason);
@@ -163,6 +166,7 @@ impl Inner {
     pub(crate) fn forget(&self, id: &SessionId) {
         self.live.lock().remove(id);
         self.waiting.wake();
+        self.media.remove(id);
     }
 
     async fn save(&self, row: Row) {

@@ -18,6 +18,7 @@ mod inner;
 mod lifetime;
 mod links;
 pub mod managed;
+mod media;
 mod memory;
 mod pool;
 mod process;

@@ -1,7 +1,7 @@
 //! The directory of a session: what its server and it tell each other, and what a later server finds.
 //!
 //! `session.json` is what it is to be, `lock` is held by its process for as long as that lives and names it, `http` is its
-//! socket, `ready` is there once it can be used, `end` once it is to be ended, and `log` is what it writes to standard error.
+//! socket, `media` is where it is handed the sockets of its viewers, `ready` is there once it can be used, `end` once it is to be ended, and `log` is what it writes to standard error.
 
 use std::{
     collections::BTreeMap,
@@ -92,6 +92,10 @@ impl Directory {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("http")
+    }
+
+    pub(crate) fn media(&self) -> PathBuf {
+        self.0.join("media")
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -194,6 +198,7 @@ fn replace(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Managed {
     directory: PathBuf,
+    id: SessionId,
     api_token: String,
     cdp_token: String,
     environment: BTreeMap<String, String>,
@@ -228,6 +233,7 @@ impl Managed {
         let record = Directory::new(directory.to_owned()).read()?;
         Ok(Self {
             directory: directory.to_owned(),
+            id: record.id,
             api_token: record.api_token,
             cdp_token: record.cdp_token,
             environment: record.environment,
@@ -240,6 +246,16 @@ impl Managed {
     /// Where to listen for HTTP.
     pub fn socket(&self) -> PathBuf {
         Directory::new(self.directory.clone()).socket()
+    }
+
+    /// Where to be handed the sockets of viewers.
+    pub fn media_socket(&self) -> PathBuf {
+        Directory::new(self.directory.clone()).media()
+    }
+
+    /// What the packets of its viewers have to begin with.
+    pub fn media_tag(&self) -> String {
+        self.id.media_tag()
     }
 
     /// Token with which the server acts as admin.

@@ -1,6 +1,6 @@
 //! The process of a session: started, taken over, ended.
 
-use std::{ffi::OsString, fs, io, net::IpAddr, os::fd::OwnedFd, path::PathBuf, process::Stdio, time::Duration};
+use std::{ffi::OsString, fs, io, os::fd::OwnedFd, path::PathBuf, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{
@@ -44,8 +44,6 @@ pub(crate) struct Launcher {
     pub(crate) program: Vec<OsString>,
     /// Further options, after ours.
     pub(crate) options: Vec<OsString>,
-    /// Where media is listened for.
-    pub(crate) media: IpAddr,
     /// Where kept profiles are.
     pub(crate) profiles: PathBuf,
 }
@@ -73,7 +71,7 @@ impl Launcher {
         let (program, first) = self.program.split_first().ok_or_else(|| io::Error::other("no program"))?;
         let mut command = Command::new(program);
         command.args(first).arg("--managed").arg(directory.path());
-        command.args(arguments(self.media, spec, path));
+        command.args(arguments(spec, path));
         if let Some(profile) = &spec.profile {
             command.arg("--profile").arg(self.profiles.join(profile));
         }
@@ -96,9 +94,8 @@ fn watched(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(pidfd) }?)
 }
 
-fn arguments(media: IpAddr, spec: &Spec, path: &str) -> Vec<OsString> {
+fn arguments(spec: &Spec, path: &str) -> Vec<OsString> {
     let mut all: Vec<OsString> = vec![
-        format!("--listen={}", std::net::SocketAddr::new(media, 0)).into(),
         format!("--path-prefix={path}").into(),
         "--allowed-host=*".into(),
         format!("--app={}", spec.app.name()).into(),
@@ -210,9 +207,9 @@ mod tests {
             sound: Some(false),
             ..Spec::default()
         };
-        let expected = "--listen=[::1]:0 --path-prefix=/s/x/ --allowed-host=* --app=firefox --screen=800x600 \
+        let expected = "--path-prefix=/s/x/ --allowed-host=* --app=firefox --screen=800x600 \
                         --url=https://example.com/ --max-fps=5 --no-sound";
-        let all = arguments("::1".parse().unwrap(), &spec, "/s/x/");
+        let all = arguments(&spec, "/s/x/");
         assert_eq!(all.join(" ".as_ref()).to_str(), Some(expected));
     }
 
@@ -223,7 +220,6 @@ mod tests {
         let shell = |script: &str| Launcher {
             program: ["sh", "-c", script].map(OsString::from).into(),
             options: Vec::new(),
-            media: "127.0.0.1".parse().unwrap(),
             profiles: PathBuf::new(),
         };
         let mut process = shell("echo to the log >&2; exit 3").start(&directory, &Spec::default(), "/").unwrap();

@@ -14,6 +14,9 @@ const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// Characters of a session's id: 130 bits.
 const ID_LENGTH: usize = 26;
 
+/// Characters of what tells a session's packets: 80 bits.
+const TAG_LENGTH: usize = 16;
+
 /// Characters of a secret: 260 bits.
 const SECRET_LENGTH: usize = 52;
 
@@ -31,6 +34,13 @@ impl SessionId {
     pub fn parse(text: &str) -> Option<Self> {
         let fits = text.len() == ID_LENGTH && text.bytes().all(|byte| LETTERS.contains(&byte));
         fits.then(|| Self(text.to_owned()))
+    }
+
+    /// What the packets of its viewers begin with, so that whoever reads the port of all sessions knows whose they are: 16
+    /// characters of `a-z2-7`. Viewers see it, and it does not tell the id.
+    pub fn media_tag(&self) -> String {
+        let digest = Sha256::digest(format!("glasshouse media {}", self.0));
+        digest.iter().take(TAG_LENGTH).map(|byte| char::from(LETTERS[usize::from(byte & 31)])).collect()
     }
 
     /// The id as text.
@@ -82,6 +92,8 @@ mod tests {
         let id = SessionId::random();
         assert_eq!(SessionId::parse(id.as_str()), Some(id.clone()));
         assert_ne!(id, SessionId::random());
+        assert_eq!((id.media_tag().len(), id.media_tag()), (TAG_LENGTH, id.clone().media_tag()));
+        assert!(!id.as_str().contains(&id.media_tag()[..6]));
         for wrong in
             ["", "..", "abc", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxy/", "abcdefghijklmnopqrstuvwxyzz"]
         {

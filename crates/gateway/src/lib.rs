@@ -11,6 +11,7 @@ mod connect;
 mod listen;
 mod login;
 mod login_brake;
+mod media;
 mod metrics;
 mod oidc;
 mod oidc_http;
@@ -20,7 +21,10 @@ mod problem;
 mod proxy;
 mod tls;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     Router, middleware,
@@ -30,6 +34,7 @@ use glasshouse_fleet::{Fleet, Grant, Users};
 
 pub use client::{Network, NetworkError};
 pub use listen::serve;
+pub use media::{Count, Media};
 pub use oidc::{ClaimRule, OidcConfig};
 pub use tls::Tls;
 
@@ -66,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
     pub(crate) sign_in: SignIn,
+    pub(crate) media: OnceLock<Media>,
 }
 
 impl Shared {
@@ -88,13 +94,22 @@ impl Gateway {
     /// Makes the door to a fleet.
     pub fn new(fleet: Fleet, config: Config) -> Self {
         let sign_in = SignIn::new(&config);
-        Self { shared: Arc::new(Shared { fleet, config, metrics: Metrics::default(), sign_in }), console: None }
+        let shared = Shared { fleet, config, metrics: Metrics::default(), media: OnceLock::new(), sign_in };
+        Self { shared: Arc::new(shared), console: None }
     }
 
     /// Serves the files of a page too: `/console.html` of it at the root, and what is below `/assets/`.
     #[must_use]
     pub fn with_console(self, files: MethodRouter) -> Self {
         Self { console: Some(files), ..self }
+    }
+
+    /// Says where the media of all sessions goes, and lets connections for it come in at the port of the door.
+    #[must_use]
+    pub fn with_media(self, media: Media) -> Self {
+        // There is one port.
+        let _ = self.shared.media.set(media);
+        self
     }
 
     /// All routes. A request needs a [`client::Peer`] extension, which [`serve`] gives it.

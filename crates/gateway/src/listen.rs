@@ -19,6 +19,7 @@ use tower::ServiceExt;
 use crate::{
     Gateway,
     client::Peer,
+    media,
     tls::{self, Agreed},
 };
 
@@ -66,8 +67,21 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, stop: impl Future<Ou
         };
         let Ok(peer) = prepare(&stream) else { continue };
         let (router, tls, mut is_stopping) = (router.clone(), tls.clone(), is_stopping.clone());
+        let shared = gateway.shared.clone();
         connections.spawn(async move {
             let _permit = permit;
+            if let Some(port) = shared.media.get() {
+                let said = tokio::time::timeout(HEAD_WITHIN, media::speaks_ice(&stream));
+                let said = tokio::select! {
+                    said = said => said.ok().flatten(),
+                    () = async { drop(is_stopping.wait_for(|stopping| *stopping).await) } => None,
+                };
+                match said {
+                    Some(false) => {}
+                    Some(true) => return (port.ice)(stream),
+                    None => return,
+                }
+            }
             let Some(tls) = tls else { return converse(stream, peer, router, is_stopping).await };
             let agreed = tokio::select! {
                 agreed = tls::agree(&tls, stream, HEAD_WITHIN) => agreed,

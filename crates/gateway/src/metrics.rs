@@ -105,6 +105,11 @@ pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         "Time until a session was ready, for creations that waited",
         m.ready_after.clone(),
     );
+    for (name, help, value) in shared.media.get().map(|media| (media.counts)()).unwrap_or_default() {
+        let counter = Counter::<u64, AtomicU64>::default();
+        counter.inc_by(value);
+        r.register(name, help, counter);
+    }
     r.register("glasshouse_gateway_websockets", "WebSockets that pass through", m.sockets.clone());
     r.register(
         "glasshouse_gateway_websocket_bytes",

@@ -25,6 +25,7 @@ use crate::{
     Shared,
     caller::{ClientOf, Id},
     client::Client,
+    media::Media,
     metrics::Direction,
     problem::{Answer, Problem},
 };
@@ -35,6 +36,9 @@ const PAUSE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Bytes on their way in each direction of a WebSocket.
 const BUFFER: usize = 16 * 1024;
+
+/// Says where viewers reach the port for media.
+const MEDIA: &str = "x-glasshouse-media";
 
 /// Headers of one connection only (RFC 9110, 7.6.1), and those that only we may say.
 const DROPPED: [&str; 15] = [
@@ -98,7 +102,7 @@ pub(crate) async fn forward<T: Send + Unpin + 'static>(
     if !has_body(passed.headers()) {
         *passed.body_mut() = Body::empty();
     }
-    set_headers(passed.headers_mut(), client, upgrade)?;
+    set_headers(passed.headers_mut(), client, shared.media.get(), upgrade)?;
 
     let mut sender = socket::connect::<Body>(&entered.socket()).await?;
     let answer = tokio::time::timeout(ANSWER, sender.send_request(passed)).await;
@@ -192,12 +196,16 @@ fn drop_connection_headers(headers: &mut HeaderMap) {
 }
 
 /// What a session is told of the client; it believes that because it comes over its socket.
-fn set_headers(headers: &mut HeaderMap, client: &Client, upgrade: bool) -> Result<(), Problem> {
+fn set_headers(headers: &mut HeaderMap, client: &Client, media: Option<&Media>, upgrade: bool) -> Result<(), Problem> {
     drop_connection_headers(headers);
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Problem::missing());
     headers.insert(header::HOST, value(&client.host)?);
     headers.insert("x-glasshouse-remote", value(&client.address.to_string())?);
     headers.insert("x-glasshouse-local", value(&client.local.to_string())?);
+    headers.remove(MEDIA);
+    if let Some(media) = media {
+        headers.insert(MEDIA, value(&media.address)?);
+    }
     headers.insert("x-forwarded-proto", HeaderValue::from_static(client.scheme));
     if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -256,6 +264,7 @@ mod tests {
             ("x-forwarded-for", "1.2.3.4"),
             ("x-glasshouse-remote", "1.2.3.4"),
             ("x-glasshouse-remote", "5.6.7.8"),
+            (MEDIA, "6.6.6.6:6"),
             ("transfer-encoding", "chunked"),
             ("accept", "x"),
         ] {
@@ -268,12 +277,14 @@ mod tests {
             scheme: "https",
             prefix: String::new(),
         };
-        set_headers(&mut headers, &client, false).unwrap();
+        set_headers(&mut headers, &client, None, false).unwrap();
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(headers.get_all("x-glasshouse-remote").iter().collect::<Vec<_>>(), ["9.9.9.9"]);
         assert_eq!(headers["host"], "a:1");
         assert!(
-            ["connection", "x-secret", "x-forwarded-for", "transfer-encoding"].iter().all(|gone| !names.contains(gone))
+            ["connection", "x-secret", "x-forwarded-for", "transfer-encoding", MEDIA]
+                .iter()
+                .all(|gone| !names.contains(gone))
         );
         assert!(names.contains(&"accept"));
     }

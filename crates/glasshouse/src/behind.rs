@@ -1,4 +1,4 @@
-//! A session behind a gateway: HTTP on a socket that only the gateway reaches, and nothing but media on the port.
+//! A session behind a gateway: HTTP on a socket that only the gateway reaches, and no port at all.
 
 use std::{
     io,
@@ -10,13 +10,15 @@ use axum::{
     Json, Router,
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode},
-    middleware::map_request,
+    middleware::{map_request, map_request_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use glasshouse_desktop::Desktop;
 use glasshouse_fleet::Managed;
 use glasshouse_neko::{Peer, Server};
+use glasshouse_webrtc::{Engine, SharedPort};
+use parking_lot::Mutex;
 use tokio::{net::UnixListener, task::JoinHandle};
 
 use crate::{claim::Claimed, glance};
@@ -36,6 +38,7 @@ impl Socket {
         routes: Router,
         desktop: Arc<Desktop>,
         server: Server,
+        engine: Engine,
         claimed: Claimed,
     ) -> io::Result<Self> {
         let listener = UnixListener::bind(managed.socket())?;
@@ -46,7 +49,9 @@ impl Socket {
             .with_state(desktop.clone())
             .merge(glance::routes(desktop, server))
             .merge(claimed.routes());
-        let app = ours.fallback_service(routes.layer(map_request(name_peer)));
+        let media = Arc::new(MediaPort { engine, last: Mutex::default() });
+        let routes = routes.layer(map_request(name_peer)).layer(map_request_with_state(media, note_media));
+        let app = ours.fallback_service(routes);
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
                 tracing::error!(%error, "the session's socket failed");
@@ -63,11 +68,6 @@ impl Drop for Socket {
     }
 }
 
-/// What the port answers to HTTP then.
-pub(crate) fn closed() -> Router {
-    Router::new().fallback(|| async { (StatusCode::NOT_FOUND, "this session is reached through its server\n") })
-}
-
 /// The gateway says who asks.
 async fn name_peer(mut request: Request) -> Request {
     let peer = Peer {
@@ -75,6 +75,23 @@ async fn name_peer(mut request: Request) -> Request {
         local: address(request.headers(), "x-glasshouse-local"),
     };
     request.extensions_mut().insert(ConnectInfo(peer));
+    request
+}
+
+/// Where viewers reach the session, which another server may say otherwise.
+struct MediaPort {
+    engine: Engine,
+    last: Mutex<Option<SharedPort>>,
+}
+
+async fn note_media(State(media): State<Arc<MediaPort>>, request: Request) -> Request {
+    let said = request.headers().get("x-glasshouse-media").and_then(|value| value.to_str().ok()?.parse().ok());
+    if let Some(port) = said {
+        let mut last = media.last.lock();
+        if last.replace(port) != Some(port) {
+            media.engine.announce(port);
+        }
+    }
     request
 }
 

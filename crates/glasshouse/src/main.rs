@@ -7,6 +7,7 @@ mod cli;
 mod computer;
 mod doctor;
 mod exec;
+mod front;
 mod glance;
 mod linger;
 mod logging;

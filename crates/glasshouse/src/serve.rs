@@ -16,20 +16,18 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use glasshouse_fleet::{Bounds, Config, Fleet, Limits, PoolConfig, Spec};
 use glasshouse_gateway::{Gateway, Network};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command, LogOptions},
+    front::Front,
     opened::Opened,
 };
 
 /// Options of `glasshouse serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeOptions {
-    /// Address and port to listen on. Port 0 picks a free one.
+    /// Address and port to listen on: HTTP, and the media of all sessions over UDP and TCP. Port 0 picks a free one.
     #[arg(long, env = "GLASSHOUSE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
 
@@ -37,7 +35,8 @@ pub(crate) struct ServeOptions {
     #[command(flatten)]
     state: StateOptions,
 
-    /// Address that sessions listen on for media, each on a UDP and TCP port of its own [default: the one of --listen].
+    /// Address for media, with the port of --listen, over UDP and TCP: for viewers who do not come through the proxy that HTTP
+    /// comes through [default: the one of --listen].
     #[arg(long, env = "GLASSHOUSE_MEDIA_ADDRESS", value_name = "ADDRESS")]
     media_address: Option<IpAddr>,
 
@@ -173,10 +172,8 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     let state = options.state.directory()?;
     let fleet = Fleet::start(config(options, state.clone())?).await?;
     let (token, is_new) = fleet.admin_token().await?;
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}; choose another address with --listen", options.listen))?;
-    let listen = listener.local_addr()?;
+    let front = Front::open(options.listen, options.media_address, &fleet).await?;
+    let listen = front.listener.local_addr()?;
     let host = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
     let near = SocketAddr::new(host, listen.port());
     let url = format!("{}{}/", options.tls.origin(near, &options.allowed_hosts), options.path_prefix);
@@ -195,14 +192,15 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
             ..options.sign_in.door()?
         },
     )
-    .with_console(axum::routing::any(crate::web::serve));
+    .with_console(axum::routing::any(crate::web::serve))
+    .with_media(front.media);
     let opened = match &options.open {
         Some(page) => Some(Opened::start(&fleet, &token, page.clone()).await?),
         None => None,
     };
     let (opened, link) = opened.map(|(opened, fragment)| (opened, format!("{url}#{fragment}"))).unzip();
     announce(options, listen, &url, &state, is_new.then_some(&token), link.as_deref())?;
-    let served = glasshouse_gateway::serve(listener, gateway, stop_signal()).await;
+    let served = glasshouse_gateway::serve(front.listener, gateway, stop_signal()).await;
     if let Some(opened) = opened {
         opened.end().await;
     }
@@ -220,7 +218,6 @@ fn config(options: &ServeOptions, state: PathBuf) -> anyhow::Result<Config> {
         state,
         program: vec![program.into(), "session".into()],
         options: session_options,
-        media: options.media_address.unwrap_or(options.listen.ip()),
         path: format!("{}/s", options.path_prefix),
         limits: Limits {
             sessions: options.max_sessions.into(),

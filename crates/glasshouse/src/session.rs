@@ -57,8 +57,18 @@ pub(crate) fn run(options: SessionOptions) -> anyhow::Result<ExitCode> {
     runtime.block_on(session(options, managed.as_ref()))
 }
 
-/// Opens the ports for HTTP and for media, which have the same number unless another is asked for.
-async fn ports(options: &SessionOptions, room: &Arc<OnceLock<Server>>) -> anyhow::Result<(TcpListener, Engine)> {
+/// Opens the ports for HTTP and for media, which have the same number unless another is asked for. A session behind a server has
+/// none: it is handed the sockets of its viewers.
+async fn ports(
+    options: &SessionOptions,
+    managed: Option<&Managed>,
+    room: &Arc<OnceLock<Server>>,
+) -> anyhow::Result<(Option<TcpListener>, Engine)> {
+    if let Some(managed) = managed {
+        let port = glasshouse_webrtc::Port::Shared { socket: managed.media_socket(), tag: managed.media_tag() };
+        let engine = engine(options, room, port);
+        return Ok((None, engine.context("cannot be handed the sockets of viewers")?));
+    }
     let is_any = options.listen.port() == 0 && options.webrtc_port.is_none();
     let mut tries = if is_any { PORT_TRIES } else { 1 };
     loop {
@@ -67,21 +77,9 @@ async fn ports(options: &SessionOptions, room: &Arc<OnceLock<Server>>) -> anyhow
             .with_context(|| format!("cannot listen on {}; choose another address with --listen", options.listen))?;
         let listen = listener.local_addr()?;
         let udp = SocketAddr::new(listen.ip(), options.webrtc_port.unwrap_or(listen.port()));
-        let config = glasshouse_webrtc::Config {
-            udp,
-            tcp_port: Some(listen.port()),
-            nat1to1: options.nat1to1.clone(),
-            codec: options.codec.map_or(glasshouse_media::DEFAULT_CODEC, VideoCodec::from),
-        };
-        let room = room.clone();
-        let handler = move |event| {
-            if let Some(room) = room.get() {
-                room.viewer_event(event);
-            }
-        };
         tries -= 1;
-        match Engine::start(config, Box::new(handler)) {
-            Ok(engine) => return Ok((listener, engine)),
+        match engine(options, room, glasshouse_webrtc::Port::Own { udp, tcp: Some(listen.port()) }) {
+            Ok(engine) => return Ok((Some(listener), engine)),
             // Free for TCP, but not for UDP: another number may be free for both.
             Err(error) if error.kind() == ErrorKind::AddrInUse && tries > 0 => {}
             Err(error) => {
@@ -92,6 +90,25 @@ async fn ports(options: &SessionOptions, room: &Arc<OnceLock<Server>>) -> anyhow
     }
 }
 
+fn engine(
+    options: &SessionOptions,
+    room: &Arc<OnceLock<Server>>,
+    port: glasshouse_webrtc::Port,
+) -> std::io::Result<Engine> {
+    let config = glasshouse_webrtc::Config {
+        port,
+        nat1to1: options.nat1to1.clone(),
+        codec: options.codec.map_or(glasshouse_media::DEFAULT_CODEC, VideoCodec::from),
+    };
+    let room = room.clone();
+    let handler = move |event| {
+        if let Some(room) = room.get() {
+            room.viewer_event(event);
+        }
+    };
+    Engine::start(config, Box::new(handler))
+}
+
 async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyhow::Result<ExitCode> {
     if let Some(managed) = managed {
         walls::limit(&mut options.walls, managed.limits());
@@ -99,8 +116,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     let policy = walls::policy(&options.walls, managed.map(Managed::reach))?;
     // The ports come first: they fail fast, and nothing has to be taken down again.
     let room: Arc<OnceLock<Server>> = Arc::default();
-    let (listener, engine) = ports(&options, &room).await?;
-    let listen = listener.local_addr()?;
+    let (listener, engine) = ports(&options, managed, &room).await?;
 
     let (ended, mut end) = watch::channel(None::<String>);
     let desktop = {
@@ -167,52 +183,58 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     let gate = automation.as_ref().map(|automation| automation.gate.clone());
     let computer = computer::make(&options, &desktop, &server);
     let routes = server.router_with_page(automation::page(gate.clone(), computer.clone()));
-    let port = {
-        let engine = engine.clone();
-        Port::new(listener, move |stream| engine.accept_tcp(stream))?
-    };
-    let (routes, socket) = match managed {
-        None => (routes, None),
+    let socket = match managed {
+        None => None,
         Some(managed) => {
             let claimed = Claimed::new(&options, desktop.clone(), gate.clone(), way_out.clone());
-            let socket = behind::Socket::serve(managed, routes, desktop.clone(), server.clone(), claimed)?;
-            (behind::closed(), Some(socket))
+            let (desktop, server, engine) = (desktop.clone(), server.clone(), engine.clone());
+            Some(behind::Socket::serve(managed, routes.clone(), desktop, server, engine, claimed)?)
         }
     };
-    let app = routes.layer(axum::middleware::map_request(share_peer));
-    announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref())?;
+    let listen = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    if let Some(listen) = listen {
+        announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref())?;
+    }
 
     let sleeper = tokio::spawn(sleep_by_signal(desktop.clone()));
     let mut over = end.clone();
-    let page = address(&options, listen);
+    let page = listen.map(|listen| address(&options, listen));
     let stopping = server.clone();
     let (told, mut is_told) = watch::channel(false);
-    let serving =
-        axum::serve(port, app.into_make_service_with_connect_info::<Connection>()).with_graceful_shutdown(async move {
-            let reason = tokio::select! {
-                signal = stop_signal() => signal.to_owned(),
-                // The sender lives in the desktop's handler.
-                _ = over.wait_for(Option::is_some) => "the desktop ended".to_owned(),
-                () = announce_again(&page, &stopping) => "asked for links no more".to_owned(),
-            };
-            tracing::info!(reason, "stopping");
-            let programs = async {
-                if let Some(gate) = gate {
-                    gate.shutdown().await;
-                }
-            };
-            computer.shutdown();
-            tokio::join!(stopping.shutdown(), programs);
-            told.send_replace(true);
-        });
-    // A client that does not read what it asked for must not hold us up.
-    let cut = async {
-        let _ = is_told.wait_for(|is_told| *is_told).await;
-        tokio::time::sleep(LAST_WORDS).await;
+    let stop = async move {
+        let reason = tokio::select! {
+            signal = stop_signal() => signal.to_owned(),
+            // The sender lives in the desktop's handler.
+            _ = over.wait_for(Option::is_some) => "the desktop ended".to_owned(),
+            () = announce_again(page.as_deref(), &stopping) => "asked for links no more".to_owned(),
+        };
+        tracing::info!(reason, "stopping");
+        let programs = async {
+            if let Some(gate) = gate {
+                gate.shutdown().await;
+            }
+        };
+        computer.shutdown();
+        tokio::join!(stopping.shutdown(), programs);
+        told.send_replace(true);
     };
-    tokio::select! {
-        served = serving.into_future() => served?,
-        () = cut => tracing::info!("clients that did not read were cut off"),
+    match listener {
+        None => stop.await,
+        Some(listener) => {
+            let engine = engine.clone();
+            let port = Port::new(listener, move |stream| engine.accept_tcp(stream))?;
+            let app = routes.layer(axum::middleware::map_request(share_peer));
+            let serving = axum::serve(port, app.into_make_service_with_connect_info::<Connection>());
+            // A client that does not read what it asked for must not hold us up.
+            let cut = async {
+                let _ = is_told.wait_for(|is_told| *is_told).await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            tokio::select! {
+                served = serving.with_graceful_shutdown(stop).into_future() => served?,
+                () = cut => tracing::info!("clients that did not read were cut off"),
+            }
+        }
     }
 
     drop(socket);
@@ -408,8 +430,9 @@ fn announce(
     Ok(())
 }
 
-/// Prints a fresh link at every SIGUSR1.
-async fn announce_again(page: &str, server: &Server) {
+/// Prints a fresh link at every SIGUSR1, to a page that is reached without a server.
+async fn announce_again(page: Option<&str>, server: &Server) {
+    let Some(page) = page else { return std::future::pending().await };
     let Ok(mut asked) = signal(SignalKind::user_defined1()) else { return std::future::pending().await };
     while asked.recv().await.is_some() {
         let mut out = std::io::stdout().lock();

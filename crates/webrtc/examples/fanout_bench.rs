@@ -20,7 +20,7 @@ use std::{
 };
 
 use glasshouse_media::{Quality, Rendition, VideoCodec, VideoFrame};
-use glasshouse_webrtc::{Config, ConnectOptions, Engine, Event, Sources, VideoChoice, ViewerId};
+use glasshouse_webrtc::{Config, ConnectOptions, Engine, Event, Port, Sources, VideoChoice, ViewerId};
 use str0m::{Candidate, Event as RtcEvent, Input, Output, Rtc, change::SdpOffer, net::Protocol, net::Receive};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -82,7 +82,8 @@ struct Measured {
 fn measure(viewers: usize, time: Duration) -> Result<Measured> {
     let connected = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&connected);
-    let config = Config { udp: "127.0.0.1:0".parse()?, tcp_port: None, nat1to1: Vec::new(), codec: VideoCodec::Vp8 };
+    let port = Port::Own { udp: "127.0.0.1:0".parse()?, tcp: None };
+    let config = Config { port, nat1to1: Vec::new(), codec: VideoCodec::Vp8 };
     let engine = Engine::start(
         config,
         Box::new(move |event| {

@@ -6,7 +6,7 @@ use glasshouse_media::{AudioPacket, Rendition, VideoFrame};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::{ConnectOptions, Error, Offer, Sources, VideoChoice, ViewerId, ViewerStats};
+use crate::{ConnectOptions, Error, Offer, SharedPort, Sources, VideoChoice, ViewerId, ViewerStats};
 
 /// Requests that may wait; more are refused.
 const MAX_COMMANDS: usize = 16_384;
@@ -22,7 +22,9 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub(crate) enum Command {
     Attach(Box<dyn Sources>),
     AcceptTcp(TcpStream),
+    Announce(SharedPort),
     Connect(ViewerId, ConnectOptions, Reply<Offer>),
+    Accept(ViewerId, ConnectOptions, String, &'static str, Reply<String>),
     Answer(ViewerId, String, Reply<()>),
     Offer(ViewerId, String, Reply<String>),
     RestartIce(ViewerId, Reply<Offer>),

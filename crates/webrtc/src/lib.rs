@@ -1,13 +1,23 @@
 //! WebRTC viewers over str0m: one UDP port and one TCP port for all of them, one thread that sends to all.
 //!
+//! The ports are an engine's own, or those of a [`Door`], which many engines share: it reads the first packet of each peer and
+//! hands the peer's socket to the engine that the packet is for.
+//!
 //! Knows nothing about rooms: a viewer is a number, told which rendition to show, and the room's messages are bytes.
 
+mod accept;
 mod adapt;
 mod addresses;
+mod backlog;
+mod batch;
 mod delay;
+mod door;
 mod engine;
+mod handover;
 mod inbox;
+mod links;
 mod packetize;
+mod port;
 mod ports;
 mod sdp;
 mod sources;
@@ -28,7 +38,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 pub use delay::DelayHistogram;
+pub use door::{Counts, Door};
 use inbox::{Command, Inbox, Media, Reply};
+pub use port::{Port, SharedPort};
 pub use sources::Sources;
 
 /// A number for one peer connection, chosen by the caller and never used again.
@@ -38,11 +50,8 @@ pub struct ViewerId(pub u64);
 /// Where the engine listens and what it tells viewers.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// UDP address for all viewers; port 0 picks a free one. A loopback address is for viewers on this machine, which
-    /// are then served at its other addresses too.
-    pub udp: SocketAddr,
-    /// Port to announce for ICE over TCP (RFC 6544, passive), if connections are handed to [`Engine::accept_tcp`].
-    pub tcp_port: Option<u16>,
+    /// Where viewers reach it.
+    pub port: Port,
     /// Public addresses to announce in place of the machine's own.
     pub nat1to1: Vec<IpAddr>,
     /// Preferred codec when a viewer leaves the choice to us.
@@ -166,7 +175,7 @@ pub struct Engine {
 struct Thread {
     delays: Arc<delay::Delays>,
     inbox: Arc<Inbox>,
-    port: u16,
+    port: Option<u16>,
     handle: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -190,17 +199,23 @@ impl Drop for Thread {
 }
 
 impl Engine {
-    /// Opens the port and starts the thread.
+    /// Opens the port, or listens for sockets of the one that is shared, and starts the thread.
     ///
     /// # Errors
-    /// The port is taken or not allowed.
+    /// The port is taken or not allowed, or the path is.
     pub fn start(config: Config, events: Box<dyn FnMut(Event) + Send>) -> std::io::Result<Self> {
-        let udp = udp::Udp::bind(config.udp)?;
-        let port = udp.address().port();
+        let source = match &config.port {
+            Port::Own { udp, .. } => ports::Source::Own(udp::Udp::bind(*udp, false)?),
+            Port::Shared { socket, .. } => ports::Source::Shared(handover::Receiver::bind(socket)?),
+        };
+        let port = match &source {
+            ports::Source::Own(udp) => Some(udp.address().port()),
+            ports::Source::Shared(_) => None,
+        };
         let poll = mio::Poll::new()?;
         let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), engine::INBOX)?));
         let delays = Arc::new(delay::Delays::default());
-        let engine = engine::Engine::new(config, events, poll, Arc::clone(&inbox), udp, Arc::clone(&delays))?;
+        let engine = engine::Engine::new(config, events, poll, Arc::clone(&inbox), source, Arc::clone(&delays))?;
         let handle = std::thread::Builder::new().name("webrtc".into()).spawn(move || engine.run())?;
         Ok(Self { thread: Arc::new(Thread { inbox, port, delays, handle: Mutex::new(Some(handle)) }) })
     }
@@ -215,8 +230,8 @@ impl Engine {
         self.tell(Command::Attach(sources));
     }
 
-    /// The UDP port.
-    pub fn port(&self) -> u16 {
+    /// The UDP port, if it has one of its own.
+    pub fn port(&self) -> Option<u16> {
         self.thread.port
     }
 
@@ -224,6 +239,11 @@ impl Engine {
     /// that at least one viewer got.
     pub fn change_to_send(&self) -> DelayHistogram {
         self.thread.delays.histogram()
+    }
+
+    /// Says where viewers that come from now on reach the port that is shared. Without it, none can come.
+    pub fn announce(&self, port: SharedPort) {
+        self.tell(Command::Announce(port));
     }
 
     /// Takes an accepted connection whose first bytes are ICE over TCP (RFC 4571 framing).
@@ -249,6 +269,22 @@ impl Engine {
     /// The number is in use, there are too many viewers, or the engine has stopped.
     pub async fn connect(&self, id: ViewerId, options: ConnectOptions) -> Result<Offer, Error> {
         self.ask(|reply| Command::Connect(id, options, reply)).await
+    }
+
+    /// Makes a new peer connection of an offer that the viewer has made, and the answer with all candidates in it. The viewer sends
+    /// none: it is known by its checks. Messages are taken from the data channel that it makes under the name `channel`, and
+    /// none are sent.
+    ///
+    /// # Errors
+    /// The number is in use, there are too many viewers, the offer cannot be used, or the engine has stopped.
+    pub async fn accept(
+        &self,
+        id: ViewerId,
+        options: ConnectOptions,
+        sdp: String,
+        channel: &'static str,
+    ) -> Result<String, Error> {
+        self.ask(|reply| Command::Accept(id, options, sdp, channel, reply)).await
     }
 
     /// Takes the viewer's answer (to a first offer or to an ICE restart).

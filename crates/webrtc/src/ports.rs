@@ -1,4 +1,5 @@
-//! All sockets of the engine: the UDP port, the TCP connections, and what waits to leave through them.
+//! All sockets of the engine: its UDP port or those that are handed to it, its TCP connections, and what waits to leave
+//! through them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,17 +12,20 @@ use mio::{Interest, Registry, Token};
 use str0m::net::{DatagramSend, Protocol, Transmit};
 
 use crate::{
+    backlog::Backlog,
+    batch::{Batch, Outgoing},
+    handover::{Handed, Receiver},
+    links::Links,
     tcp::{self, Connection, Progress},
-    udp::{Outgoing, Udp},
+    udp::Udp,
 };
 
-/// Event token of the UDP socket; connections follow from [`TCP`].
-pub(crate) const UDP: Token = Token(1);
+/// Event tokens: the UDP port, or the socket that others are handed over by; connections, and sockets of one peer each.
+const PORT: Token = Token(1);
 const TCP: usize = 2;
+const LINKS: usize = 1 << 20;
 /// Datagrams that may wait for the UDP socket; more are dropped, as a full queue of a router would.
 const MAX_WAITING: usize = 8192;
-/// Bytes of one viewer that may wait for the UDP socket before its media stays in its own queue.
-const MAX_WAITING_OF_ONE: usize = 256 << 10;
 /// Connections at once, and how many of them may not have named their viewer yet.
 const MAX_CONNECTIONS: usize = 4096;
 const MAX_ANONYMOUS: usize = 256;
@@ -30,14 +34,34 @@ const ANONYMOUS_TIME: Duration = Duration::from_secs(5);
 /// Bytes read from one connection before others get their turn.
 const READ_BUDGET: usize = 128 << 10;
 
+/// Sockets handed over that are taken in one turn.
+const TAKE: usize = 32;
+
+/// Where packets of new peers come from.
+pub(crate) enum Source {
+    /// A port of our own.
+    Own(Udp),
+    /// Whoever reads the port that many engines share.
+    Shared(Receiver),
+}
+
+/// Whose an event is.
+pub(crate) enum Whose {
+    Port,
+    Connection(usize),
+    Link(usize),
+}
+
 /// The sockets.
 pub(crate) struct Ports {
-    pub(crate) udp: Udp,
+    source: Source,
     registry: Registry,
+    batch: Batch,
+    /// For the port of our own.
     waiting: VecDeque<Outgoing>,
-    /// Waiting UDP bytes by slot of the viewer.
-    waiting_of: Vec<usize>,
     writable: bool,
+    backlog: Backlog,
+    links: Links,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     by_peer: HashMap<SocketAddr, usize>,
@@ -46,8 +70,6 @@ pub(crate) struct Ports {
     pub(crate) unread: Vec<usize>,
     /// Connections with something to write.
     unflushed: Vec<usize>,
-    /// Viewers whose socket takes data again.
-    pub(crate) relieved: Vec<usize>,
     pub(crate) dropped: u64,
     /// Received datagrams before they go to their viewers; kept for its memory.
     pub(crate) scratch: Datagrams,
@@ -81,47 +103,73 @@ impl Datagrams {
     }
 }
 
+/// What came with a socket that was handed over.
+pub(crate) struct First {
+    pub(crate) link: usize,
+    pub(crate) peer: SocketAddr,
+    pub(crate) own: SocketAddr,
+    /// Datagrams, each with its length before it.
+    pub(crate) packets: Vec<u8>,
+}
+
 impl Ports {
-    pub(crate) fn new(mut udp: Udp, registry: Registry) -> io::Result<Self> {
-        registry.register(udp.source(), UDP, Interest::READABLE | Interest::WRITABLE)?;
+    pub(crate) fn new(mut source: Source, registry: Registry) -> io::Result<Self> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match &mut source {
+            Source::Own(udp) => registry.register(udp.source(), PORT, interest)?,
+            Source::Shared(receiver) => registry.register(receiver.source(), PORT, Interest::READABLE)?,
+        }
         Ok(Self {
-            udp,
+            source,
             registry,
+            batch: Batch::new(),
             waiting: VecDeque::new(),
-            waiting_of: Vec::new(),
             writable: true,
+            backlog: Backlog::default(),
+            links: Links::default(),
             connections: Vec::new(),
             free: Vec::new(),
             by_peer: HashMap::new(),
             anonymous: 0,
             unread: Vec::new(),
             unflushed: Vec::new(),
-            relieved: Vec::new(),
             dropped: 0,
             scratch: Datagrams::default(),
         })
     }
 
-    /// Queues what a viewer wants to send.
-    pub(crate) fn transmit(&mut self, slot: usize, transmit: Transmit, from: Option<IpAddr>) {
-        match transmit.proto {
-            Protocol::Udp => {
-                if self.waiting.len() >= MAX_WAITING {
-                    self.flush_udp();
-                }
-                if self.waiting.len() >= MAX_WAITING {
-                    self.dropped += 1;
-                    return;
-                }
-                if self.waiting_of.len() <= slot {
-                    self.waiting_of.resize(slot + 1, 0);
-                }
-                self.waiting_of[slot] += transmit.contents.len();
-                let outgoing = Outgoing { data: transmit.contents, to: transmit.destination, from, slot };
-                self.waiting.push_back(outgoing);
-            }
-            _ => self.transmit_tcp(transmit.destination, transmit.contents),
+    pub(crate) fn whose(token: Token) -> Option<Whose> {
+        match token.0 {
+            number if number >= LINKS => Some(Whose::Link(number - LINKS)),
+            number if number >= TCP => Some(Whose::Connection(number - TCP)),
+            _ if token == PORT => Some(Whose::Port),
+            _ => None,
         }
+    }
+
+    /// Queues what a viewer wants to send; `from` is the own address that the peer was heard at.
+    pub(crate) fn transmit(&mut self, slot: usize, transmit: Transmit, from: Option<IpAddr>) {
+        if transmit.proto != Protocol::Udp {
+            self.transmit_tcp(transmit.destination, transmit.contents);
+            return;
+        }
+        let outgoing = Outgoing { data: transmit.contents, to: transmit.destination, from, slot };
+        if self.waiting() >= MAX_WAITING {
+            self.flush_udp();
+        }
+        let is_queued = match &self.source {
+            _ if self.waiting() >= MAX_WAITING => false,
+            Source::Own(_) => {
+                self.backlog.waits(&outgoing);
+                self.waiting.push_back(outgoing);
+                true
+            }
+            Source::Shared(_) => match self.links.towards(outgoing.to, from) {
+                Some(index) => self.links.push(index, outgoing, &mut self.backlog),
+                None => false,
+            },
+        };
+        self.dropped += u64::from(!is_queued);
     }
 
     fn transmit_tcp(&mut self, to: SocketAddr, datagram: DatagramSend) {
@@ -138,15 +186,15 @@ impl Ports {
     /// Whether the socket towards `to` has enough of this viewer already.
     pub(crate) fn full(&self, slot: usize, to: SocketAddr, tcp: bool) -> bool {
         if !tcp {
-            return self.waiting_of.get(slot).is_some_and(|bytes| *bytes > MAX_WAITING_OF_ONE);
+            return self.backlog.is_full(slot);
         }
         let connection = self.by_peer.get(&to).and_then(|index| self.connections[*index].as_ref());
         connection.is_none_or(|connection| connection.queued() > tcp::FULL)
     }
 
-    /// Datagrams waiting for the UDP socket.
+    /// Datagrams waiting for UDP sockets.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.links.waiting()
     }
 
     pub(crate) fn flush(&mut self) {
@@ -157,28 +205,97 @@ impl Ports {
     }
 
     pub(crate) fn flush_udp(&mut self) {
-        if !self.writable || self.waiting.is_empty() {
-            return;
-        }
-        let waiting_of = &mut self.waiting_of;
-        let relieved = &mut self.relieved;
-        let result = self.udp.send(&mut self.waiting, |outgoing| {
-            let bytes = &mut waiting_of[outgoing.slot];
-            let was_full = *bytes > MAX_WAITING_OF_ONE;
-            *bytes = bytes.saturating_sub(outgoing.data.len());
-            if was_full && *bytes <= MAX_WAITING_OF_ONE {
-                relieved.push(outgoing.slot);
+        match &self.source {
+            Source::Own(udp) if self.writable && !self.waiting.is_empty() => {
+                let backlog = &mut self.backlog;
+                self.writable = udp.send(&mut self.batch, &mut self.waiting, |outgoing| backlog.gone(outgoing));
             }
-        });
-        match result {
-            Ok(all) => self.writable = all,
-            Err(error) => tracing::warn!(%error, "UDP send"),
+            Source::Own(_) => {}
+            Source::Shared(_) => self.links.flush(&mut self.batch, &mut self.backlog),
         }
     }
 
-    pub(crate) fn udp_writable(&mut self) {
+    pub(crate) fn port_writable(&mut self) {
         self.writable = true;
         self.flush_udp();
+    }
+
+    pub(crate) fn link_writable(&mut self, index: usize) {
+        self.links.writable(index);
+        self.flush_udp();
+    }
+
+    /// Viewers whose sockets take data again.
+    pub(crate) fn relieved(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.backlog.relieved)
+    }
+
+    /// Takes a batch from the port of our own, if it is one; false when nothing more is waiting.
+    pub(crate) fn receive(&mut self, datagrams: &mut Datagrams) -> io::Result<bool> {
+        let Source::Own(udp) = &self.source else { return Ok(false) };
+        udp.receive(&mut self.batch, |from, own, data| datagrams.push(from, own, data))
+    }
+
+    /// Takes sockets that were handed over; returns what came with those for datagrams, and whether more may be waiting.
+    pub(crate) fn take_handed(&mut self, now: Instant) -> (Vec<First>, bool) {
+        let mut all = Vec::new();
+        let Source::Shared(receiver) = &mut self.source else { return (all, false) };
+        let mut tcp = Vec::new();
+        let mut more = true;
+        for _ in 0..TAKE {
+            match receiver.receive() {
+                Ok(Some(Handed::Udp { socket, peer, own, first })) => {
+                    match self.links.add(&self.registry, LINKS, (socket, peer, own), &mut self.backlog, now) {
+                        Ok(link) => all.push(First { link, peer, own, packets: first }),
+                        Err(error) => tracing::debug!(%error, "a socket that was handed over is not taken"),
+                    }
+                }
+                Ok(Some(Handed::Tcp { stream, first })) => tcp.push((stream, first)),
+                Ok(None) => tracing::debug!("something that is no use was handed over"),
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        tracing::warn!(%error, "a socket that was handed over cannot be taken");
+                    }
+                    more = false;
+                    break;
+                }
+            }
+        }
+        for (stream, first) in tcp {
+            self.accept(stream, first, now);
+        }
+        (all, more)
+    }
+
+    /// Reads a batch of a handed socket's datagrams into `datagrams`; returns its own address.
+    pub(crate) fn read_link(&mut self, index: usize, datagrams: &mut Datagrams) -> Option<SocketAddr> {
+        self.links.read(index, &mut self.batch, |from, own, data| datagrams.push(from, own, data))
+    }
+
+    /// Handed sockets with something unread.
+    pub(crate) fn unread_links(&mut self) -> &mut Vec<usize> {
+        &mut self.links.unread
+    }
+
+    /// Notes that a handed socket's viewer was heard.
+    pub(crate) fn heard(&mut self, link: usize, now: Instant) {
+        self.links.heard(link, now);
+    }
+
+    /// Closes a handed socket that is somebody else's, unless a viewer of ours still uses it.
+    pub(crate) fn give_up(&mut self, link: usize, now: Instant) {
+        if self.links.is_abandoned(link, now) {
+            self.close_link(link);
+        }
+    }
+
+    pub(crate) fn close_link(&mut self, link: usize) {
+        self.links.remove(&self.registry, link, &mut self.backlog);
+    }
+
+    /// Closes the handed sockets of an address that no viewer is at any more.
+    pub(crate) fn close_links_of(&mut self, peer: SocketAddr) {
+        self.links.remove_peer(&self.registry, peer, &mut self.backlog);
     }
 
     fn flush_connection(&mut self, index: usize) {
@@ -190,13 +307,8 @@ impl Ports {
             return;
         }
         if was_full && connection.queued() <= tcp::FULL {
-            self.relieved.extend(connection.slot);
+            self.backlog.relieved.extend(connection.slot);
         }
-    }
-
-    /// Handles a readiness event of a connection; `each` gets index, own address, sender and data of every datagram.
-    pub(crate) fn connection_index(token: Token) -> Option<usize> {
-        token.0.checked_sub(TCP)
     }
 
     pub(crate) fn connection_writable(&mut self, index: usize) {
@@ -236,12 +348,13 @@ impl Ports {
         }
     }
 
-    pub(crate) fn accept(&mut self, stream: std::net::TcpStream, now: Instant) {
+    /// Takes a connection of which `first` has been read.
+    pub(crate) fn accept(&mut self, stream: std::net::TcpStream, first: Vec<u8>, now: Instant) {
         if self.anonymous >= MAX_ANONYMOUS || self.connections.len() - self.free.len() >= MAX_CONNECTIONS {
             tracing::debug!("too many connections; refusing one");
             return;
         }
-        let mut connection = match Connection::new(stream, now) {
+        let mut connection = match Connection::new(stream, first, now) {
             Ok(connection) => connection,
             Err(error) => {
                 tracing::debug!(%error, "accepted connection is unusable");
@@ -285,17 +398,16 @@ impl Ports {
             }
         }
         self.waiting.retain(|outgoing| outgoing.slot != slot);
-        if let Some(bytes) = self.waiting_of.get_mut(slot) {
-            *bytes = 0;
-        }
+        self.links.forget(slot);
+        self.backlog.forget(slot);
     }
 
-    /// Closes connections that never named a viewer; returns when to look again.
+    /// Closes connections that never named a viewer, and sockets of silent peers; returns when to look again.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = self.links.expire(&self.registry, &mut self.backlog, now);
         if self.anonymous == 0 {
-            return None;
+            return next;
         }
-        let mut next: Option<Instant> = None;
         for index in 0..self.connections.len() {
             let Some(connection) = &self.connections[index] else { continue };
             if connection.slot.is_some() {

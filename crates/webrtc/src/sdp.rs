@@ -37,6 +37,8 @@ pub(crate) struct Lines {
     pub(crate) audio: Mid,
     pub(crate) video: Mid,
     data: Option<Mid>,
+    /// The peer has made the lines, and their names are its own.
+    pub(crate) is_theirs: bool,
 }
 
 impl Lines {
@@ -47,6 +49,9 @@ impl Lines {
     /// str0m invents names of m-lines; the wire carries ours. The MID header extension is not negotiated, so that the
     /// names occur in SDP only.
     pub(crate) fn outward(&self, sdp: &str) -> String {
+        if self.is_theirs {
+            return sdp.to_owned();
+        }
         let pairs = self.pairs();
         rename(sdp, |name| {
             let found = pairs.iter().find(|(mid, _)| mid.is_some_and(|mid| *mid == *name));
@@ -56,6 +61,9 @@ impl Lines {
 
     /// The opposite of [`Lines::outward`].
     pub(crate) fn inward(&self, sdp: &str) -> String {
+        if self.is_theirs {
+            return sdp.to_owned();
+        }
         let pairs = self.pairs();
         rename(sdp, |name| {
             let found = pairs.iter().find(|(_, ours)| *ours == name).and_then(|(mid, _)| *mid);
@@ -88,17 +96,22 @@ fn rename<'a>(sdp: &'a str, map: impl Fn(&'a str) -> Cow<'a, str>) -> String {
 pub(crate) struct Offered {
     pub(crate) rtc: Rtc,
     pub(crate) lines: Lines,
-    pub(crate) channel: ChannelId,
-    pub(crate) pending: SdpPendingOffer,
+    pub(crate) channel: Option<ChannelId>,
+    /// Name of the channel that the peer makes instead.
+    pub(crate) their_channel: Option<&'static str>,
+    pub(crate) pending: Option<SdpPendingOffer>,
     pub(crate) sdp: String,
 }
 
-pub(crate) fn offer(
-    certificate: &DtlsCert,
-    credentials: IceCreds,
-    local: &[Candidate],
-    now: Instant,
-) -> Option<Offered> {
+impl Lines {
+    /// Lines that the peer has made. Sound may have none, and is then taken to be on the picture's, which has no format for it.
+    pub(crate) fn theirs(audio: Option<Mid>, video: Mid) -> Self {
+        Self { audio: audio.unwrap_or(video), video, data: None, is_theirs: true }
+    }
+}
+
+/// A peer connection without lines.
+pub(crate) fn peer(certificate: &DtlsCert, credentials: IceCreds, local: &[Candidate], now: Instant) -> Rtc {
     let mut config = RtcConfig::new()
         .set_ice_lite(true)
         .set_local_ice_credentials(credentials)
@@ -116,18 +129,28 @@ pub(crate) fn offer(
     for candidate in local {
         rtc.add_local_candidate(candidate.clone());
     }
+    rtc
+}
+
+pub(crate) fn offer(
+    certificate: &DtlsCert,
+    credentials: IceCreds,
+    local: &[Candidate],
+    now: Instant,
+) -> Option<Offered> {
+    let mut rtc = peer(certificate, credentials, local, now);
     let mut api = rtc.sdp_api();
     let stream = || Some("stream".to_owned());
     let audio = api.add_media(MediaKind::Audio, Direction::SendOnly, stream(), Some("audio".into()), None);
     let video = api.add_media(MediaKind::Video, Direction::SendOnly, stream(), Some("video".into()), None);
     let channel = api.add_channel("data".into());
     let (offer, pending) = api.apply()?;
-    let mut lines = Lines { audio, video, data: None };
+    let mut lines = Lines { audio, video, data: None, is_theirs: false };
     let sdp = offer.to_sdp_string();
     lines.data =
         sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).nth(2).map(|name| Mid::from(name.trim_end()));
     let sdp = lines.outward(&sdp);
-    Some(Offered { rtc, lines, channel, pending, sdp })
+    Some(Offered { rtc, lines, channel: Some(channel), their_channel: None, pending: Some(pending), sdp })
 }
 
 /// An offer of `rtc` with new ICE credentials.

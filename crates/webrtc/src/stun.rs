@@ -29,11 +29,25 @@ pub(crate) fn local_ufrag(datagram: &[u8]) -> Option<&str> {
     None
 }
 
+/// What stands between the tag of an engine and the rest of a user name: an ice-char (RFC 8839 §5.4) that no tag has.
+const TAG_END: char = '+';
+
+/// The user name of an engine with this tag, whose own part is `rest`.
+pub(crate) fn tagged(tag: &str, rest: &str) -> String {
+    format!("{tag}{TAG_END}{rest}")
+}
+
+/// The tag of the engine that a user name belongs to.
+pub(crate) fn tag(ufrag: &str) -> Option<&str> {
+    ufrag.split_once(TAG_END).map(|(tag, _)| tag)
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn request(username: &[u8]) -> Vec<u8> {
+    /// A binding request with this user name, and nothing that proves it.
+    pub(crate) fn request(username: &[u8]) -> Vec<u8> {
         let mut attributes = vec![0x80, 0x22, 0, 3, b'a', b'b', b'c', 0];
         attributes.extend([0, 6, 0, u8::try_from(username.len()).unwrap()]);
         attributes.extend(username);
@@ -48,6 +62,12 @@ mod tests {
     #[test]
     fn username_after_another_attribute_is_found() {
         assert_eq!(local_ufrag(&request(b"abcd:efgh")), Some("abcd"));
+    }
+
+    #[test]
+    fn a_tag_is_found_again() {
+        assert_eq!(tag(&tagged("abc", "d+e")), Some("abc"));
+        assert_eq!(tag("abc"), None);
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: std::net::TcpStream, now: Instant) -> io::Result<Self> {
+    /// Takes a connection of which `first` has been read.
+    pub(crate) fn new(stream: std::net::TcpStream, first: Vec<u8>, now: Instant) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
@@ -57,7 +58,7 @@ impl Connection {
             own,
             slot: None,
             accepted: now,
-            incoming: Vec::new(),
+            incoming: first,
             outgoing: VecDeque::new(),
             written: 0,
             queued: 0,
@@ -74,6 +75,8 @@ impl Connection {
     /// The connection ended, failed, or framed something larger than [`MAX_FRAME`].
     pub(crate) fn read(&mut self, budget: usize, mut each: impl FnMut(&[u8])) -> io::Result<Progress> {
         let mut taken = 0;
+        // What was read before it came to us.
+        self.deframe(&mut each)?;
         loop {
             let start = self.incoming.len();
             self.incoming.resize(start + READ_SIZE, 0);
@@ -94,19 +97,8 @@ impl Connection {
     }
 
     fn deframe(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        let mut rest = &self.incoming[..];
-        while let Some((length, body)) = rest.split_first_chunk::<2>() {
-            let length = usize::from(u16::from_be_bytes(*length));
-            if length > MAX_FRAME {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "framed datagram too large"));
-            }
-            let Some((datagram, after)) = body.split_at_checked(length) else { break };
-            if !datagram.is_empty() {
-                each(datagram);
-            }
-            rest = after;
-        }
-        let used = self.incoming.len() - rest.len();
+        let rest = deframe(&self.incoming, each)?;
+        let used = self.incoming.len() - rest;
         self.incoming.drain(..used);
         Ok(())
     }
@@ -161,6 +153,26 @@ impl Connection {
     }
 }
 
+/// Calls `each` for every whole datagram; returns how many bytes are left behind them.
+///
+/// # Errors
+/// One is larger than [`MAX_FRAME`].
+pub(crate) fn deframe(bytes: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<usize> {
+    let mut rest = bytes;
+    while let Some((length, body)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_be_bytes(*length));
+        if length > MAX_FRAME {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "framed datagram too large"));
+        }
+        let Some((datagram, after)) = body.split_at_checked(length) else { break };
+        if !datagram.is_empty() {
+            each(datagram);
+        }
+        rest = after;
+    }
+    Ok(rest.len())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -175,7 +187,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        (Connection::new(listener.accept().unwrap().0, Instant::now()).unwrap(), client)
+        (Connection::new(listener.accept().unwrap().0, Vec::new(), Instant::now()).unwrap(), client)
     }
 
     fn read_all(connection: &mut Connection, wanted: usize) -> io::Result<Vec<Vec<u8>>> {

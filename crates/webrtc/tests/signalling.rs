@@ -68,7 +68,7 @@ fn unknown_viewers_and_garbage_are_errors_and_harm_nobody() {
     let junk = UdpSocket::bind("127.0.0.1:0").unwrap();
     for length in 0..1500 {
         let data: Vec<u8> = (0..length).map(|n| (n * 31 + length) as u8).collect();
-        junk.send_to(&data, ("127.0.0.1", engine.port())).unwrap();
+        junk.send_to(&data, ("127.0.0.1", engine.port().unwrap())).unwrap();
     }
     let data = rig.frame(HIGH_VP8, true, 5000, 1);
     bystander.run_until("a frame all the same", |client| client.has_frame(&data));

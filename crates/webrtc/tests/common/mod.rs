@@ -6,12 +6,16 @@ use std::{
     collections::HashMap,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::Arc,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use glasshouse_media::{AudioPacket, Quality, Rendition, VideoCodec, VideoFrame};
-use glasshouse_webrtc::{Config, ConnectOptions, Engine, Event, Offer, Sources, VideoChoice, ViewerId};
+use glasshouse_webrtc::{Config, ConnectOptions, Door, Engine, Event, Offer, Port, Sources, VideoChoice, ViewerId};
 use parking_lot::Mutex;
 use str0m::{
     Candidate, Event as RtcEvent, Input, Output, Rtc,
@@ -66,26 +70,58 @@ pub struct Rig {
     pub engine: Engine,
     pub sources: Recorder,
     pub events: Arc<Mutex<Vec<Event>>>,
+    pub door: Option<Door>,
+    socket: Option<PathBuf>,
     listener: TcpListener,
     runtime: tokio::runtime::Runtime,
 }
 
+/// Tag of the engine behind a door.
+pub const TAG: &str = "abcd2345";
+
 impl Rig {
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = Some(listener.local_addr().unwrap().port());
+        Self::with(Port::Own { udp: "127.0.0.1:0".parse().unwrap(), tcp }, listener, None)
+    }
+
+    /// An engine without ports, behind a door.
+    pub fn behind_a_door() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::SeqCst);
+        let socket = std::env::temp_dir().join(format!("glasshouse-media-{}-{count}", std::process::id()));
+        let _ = std::fs::remove_file(&socket);
+        // UDP and TCP with the same number, of which either may be taken.
+        let (door, listener) = std::iter::repeat_with(|| {
+            let door = open_door("127.0.0.1:0".parse().unwrap(), &socket).unwrap();
+            let listener = TcpListener::bind(door.address().address).ok()?;
+            Some((door, listener))
+        })
+        .take(100)
+        .find_map(|both| both)
+        .unwrap();
+        let mut rig = Self::with(Port::Shared { socket: socket.clone(), tag: TAG.to_owned() }, listener, Some(socket));
+        rig.engine.announce(door.address());
+        rig.door = Some(door);
+        rig
+    }
+
+    /// Opens the door anew, at the same place.
+    pub fn reopen(&mut self, address: SocketAddr) {
+        let socket = self.socket.clone().unwrap();
+        self.door = Some(open_door(address, &socket).unwrap());
+    }
+
+    fn with(port: Port, listener: TcpListener, socket: Option<PathBuf>) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
-        let config = Config {
-            udp: "127.0.0.1:0".parse().unwrap(),
-            tcp_port: Some(listener.local_addr().unwrap().port()),
-            nat1to1: Vec::new(),
-            codec: VideoCodec::Vp8,
-        };
+        let config = Config { port, nat1to1: Vec::new(), codec: VideoCodec::Vp8 };
         let engine = Engine::start(config, Box::new(move |event| seen.lock().push(event))).unwrap();
         let sources = Recorder::default();
         engine.attach_sources(Box::new(sources.clone()));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Self { engine, sources, events, listener, runtime }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self { engine, sources, events, door: None, socket, listener, runtime }
     }
 
     pub fn block<T>(&self, future: impl Future<Output = T>) -> T {
@@ -112,7 +148,15 @@ impl Rig {
         edit(&mut sdp);
         let mut client = if tcp {
             let stream = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
-            self.engine.accept_tcp(self.listener.accept().unwrap().0);
+            let accepted = self.listener.accept().unwrap().0;
+            match &self.door {
+                None => self.engine.accept_tcp(accepted),
+                Some(door) => {
+                    accepted.set_nonblocking(true).unwrap();
+                    let _within = self.runtime.enter();
+                    door.accept_tcp(tokio::net::TcpStream::from_std(accepted).unwrap());
+                }
+            }
             Client::new(Socket::tcp(stream))
         } else {
             Client::new(Socket::Udp(UdpSocket::bind("127.0.0.1:0").unwrap()))
@@ -163,7 +207,15 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.engine.stop();
+        if let Some(socket) = &self.socket {
+            let _ = std::fs::remove_file(socket);
+        }
     }
+}
+
+fn open_door(address: SocketAddr, socket: &std::path::Path) -> std::io::Result<Door> {
+    let socket = socket.to_owned();
+    Door::open(address, move |tag| (tag == TAG).then(|| socket.clone()))
 }
 
 pub fn options() -> ConnectOptions {
@@ -271,6 +323,7 @@ pub struct Client {
     pub lose_every: Option<u32>,
     pub lost: u32,
     rtp: u32,
+    told: Option<SocketAddr>,
     deadline: Instant,
 }
 
@@ -297,8 +350,20 @@ impl Client {
             lose_every: None,
             lost: 0,
             rtp: 0,
+            told: None,
             deadline: Instant::now(),
         }
+    }
+
+    /// Goes on from another port, as behind a NAT that forgot it.
+    pub fn rebind(&mut self) {
+        // What it says of itself stays what it was, as behind a NAT.
+        self.told.get_or_insert(self.socket.local());
+        self.socket = Socket::Udp(UdpSocket::bind("127.0.0.1:0").unwrap());
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.told.unwrap_or_else(|| self.socket.local())
     }
 
     pub fn answer(&mut self, offer: &str) -> String {
@@ -369,7 +434,7 @@ impl Client {
                 self.lost += 1;
             } else {
                 let proto = if matches!(self.socket, Socket::Udp(_)) { Protocol::Udp } else { Protocol::Tcp };
-                if let Ok(receive) = Receive::new(proto, from, self.socket.local(), &datagram) {
+                if let Ok(receive) = Receive::new(proto, from, self.local(), &datagram) {
                     self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
                     self.drain();
                 }
