@@ -111,6 +111,9 @@ fn arguments(spec: &Spec, path: &str) -> Vec<OsString> {
         // What pages see; the variables change the browser's own words.
         all.push(format!("--app-flag=--accept-lang={locale}").into());
     }
+    if spec.kiosk == Some(true) {
+        all.push("--app-flag=--kiosk".into());
+    }
     if spec.sound == Some(false) {
         all.push("--no-sound".into());
     }
@@ -205,10 +208,11 @@ mod tests {
             screen: Screen { width: 800, height: 600 },
             max_fps: Some(5),
             sound: Some(false),
+            kiosk: Some(true),
             ..Spec::default()
         };
         let expected = "--path-prefix=/s/x/ --allowed-host=* --app=firefox --screen=800x600 \
-                        --url=https://example.com/ --max-fps=5 --no-sound";
+                        --url=https://example.com/ --max-fps=5 --app-flag=--kiosk --no-sound";
         let all = arguments(&spec, "/s/x/");
         assert_eq!(all.join(" ".as_ref()).to_str(), Some(expected));
     }

@@ -96,6 +96,9 @@ pub struct Spec {
     /// Whether there is sound; yes, if not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sound: Option<bool>,
+    /// Whether the page fills the whole screen, without the browser's own controls; no, if not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kiosk: Option<bool>,
     /// Frames per second at most.
     #[schema(minimum = 1, maximum = 120)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,6 +243,8 @@ impl Spec {
         wrong.unless(self.url.as_deref().is_none_or(is_url), "url", url);
         let needless = self.url.is_some() && self.app == App::None;
         wrong.unless(!needless, "url", "there is no browser to open it: choose another app");
+        let is_bare = self.kiosk == Some(true) && self.app == App::None;
+        wrong.unless(!is_bare, "kiosk", "there is no browser to fill the screen: choose another app");
         wrong.unless((320..=3840).contains(&self.screen.width), "screen.width", "from 320 to 3840 pixels");
         wrong.unless((240..=2160).contains(&self.screen.height), "screen.height", "from 240 to 2160 pixels");
         wrong.unless(self.locale.as_deref().is_none_or(is_locale), "locale", "a language tag, such as de-DE");
@@ -284,6 +289,7 @@ impl Spec {
             timezone: self.timezone.clone(),
             environment: self.environment.clone(),
             sound: Some(self.sound.unwrap_or(true)),
+            kiosk: Some(self.kiosk.unwrap_or(false)),
             max_fps: self.max_fps,
             profile: self.profile.clone(),
             limits: self.limits.filter(|limits| *limits != Resources::default()),

@@ -104,6 +104,13 @@ impl Desk for Desktop {
 #[allow(missing_docs)]
 pub trait Media: Send + Sync + 'static {
     fn connect(&self, id: ViewerId, options: ConnectOptions) -> Pending<'_, Result<Offer, EngineError>>;
+    fn accept(
+        &self,
+        id: ViewerId,
+        options: ConnectOptions,
+        sdp: String,
+        channel: &'static str,
+    ) -> Pending<'_, Result<String, EngineError>>;
     fn answer(&self, id: ViewerId, sdp: String) -> Pending<'_, Result<(), EngineError>>;
     fn offer(&self, id: ViewerId, sdp: String) -> Pending<'_, Result<String, EngineError>>;
     fn restart_ice(&self, id: ViewerId) -> Pending<'_, Result<Offer, EngineError>>;
@@ -121,6 +128,15 @@ pub trait Media: Send + Sync + 'static {
 impl Media for Engine {
     fn connect(&self, id: ViewerId, options: ConnectOptions) -> Pending<'_, Result<Offer, EngineError>> {
         Box::pin(Self::connect(self, id, options))
+    }
+    fn accept(
+        &self,
+        id: ViewerId,
+        options: ConnectOptions,
+        sdp: String,
+        channel: &'static str,
+    ) -> Pending<'_, Result<String, EngineError>> {
+        Box::pin(Self::accept(self, id, options, sdp, channel))
     }
     fn answer(&self, id: ViewerId, sdp: String) -> Pending<'_, Result<(), EngineError>> {
         Box::pin(Self::answer(self, id, sdp))

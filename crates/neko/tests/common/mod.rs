@@ -170,6 +170,17 @@ impl Media for FakeMedia {
         self.options.lock().push((id, options));
         ready(self.outcome(Offer { sdp: "offer".into(), candidates: vec![] }))
     }
+    fn accept(
+        &self,
+        id: ViewerId,
+        options: ConnectOptions,
+        sdp: String,
+        channel: &'static str,
+    ) -> Pending<'_, Result<String, EngineError>> {
+        self.note(format!("accept {} {sdp} {channel}", id.0));
+        self.options.lock().push((id, options));
+        ready(self.outcome(format!("answer to {sdp}")))
+    }
     fn answer(&self, id: ViewerId, sdp: String) -> Pending<'_, Result<(), EngineError>> {
         self.note(format!("answer {} {sdp}", id.0));
         ready(self.outcome(()))
