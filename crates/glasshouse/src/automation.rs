@@ -7,11 +7,12 @@ use axum::{extract::Request, response::Response, routing::MethodRouter};
 use glasshouse_cdp::{Config, Gate, Grant, Policy, Tokens, Upstream};
 use glasshouse_computer::Computer;
 use glasshouse_desktop::Desktop;
+use glasshouse_rfb::Rfb;
 use tokio::net::TcpStream;
 
 use crate::{
     cli::{AppName, Isolation, Network, SessionOptions},
-    web,
+    vnc, web,
 };
 
 /// Holds the token of programs, which must not be on the command line.
@@ -85,12 +86,24 @@ pub(crate) fn gate(
     Ok(Some(Automation { gate: Gate::new(config), token }))
 }
 
-/// Answers what is no route of the room: the gate's paths, computer use's, and the page's.
-pub(crate) fn page<S: Clone + Send + Sync + 'static>(gate: Option<Gate>, computer: Computer) -> MethodRouter<S> {
-    axum::routing::any(move |request: Request| answer(gate.clone(), computer.clone(), request))
+/// Answers what is no route of the room: the gate's paths, computer use's, VNC's, and the page's.
+pub(crate) fn page<S: Clone + Send + Sync + 'static>(
+    gate: Option<Gate>,
+    computer: Computer,
+    rfb: Option<Rfb>,
+) -> MethodRouter<S> {
+    axum::routing::any(move |request: Request| answer(gate.clone(), computer.clone(), rfb.clone(), request))
 }
 
-async fn answer(gate: Option<Gate>, computer: Computer, request: Request) -> Response {
+async fn answer(gate: Option<Gate>, computer: Computer, rfb: Option<Rfb>, request: Request) -> Response {
+    if let Some(rfb) = rfb {
+        if Rfb::has(request.uri().path()) {
+            return rfb.answer(request).await;
+        }
+        if vnc::is_page(request.uri().path()) {
+            return vnc::page(request).await;
+        }
+    }
     match gate {
         _ if Computer::has(request.uri().path()) => computer.answer(request).await,
         Some(gate) if Gate::has(request.uri().path()) => gate.answer(request).await,

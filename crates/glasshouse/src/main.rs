@@ -18,6 +18,7 @@ mod profiles;
 mod remote;
 mod serve;
 mod session;
+mod vnc;
 mod tls;
 mod users;
 mod walls;

@@ -34,7 +34,7 @@ use crate::{
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
     computer,
     port::Port,
-    walls,
+    vnc, walls,
 };
 
 /// How long a desktop that went away may take to say why.
@@ -182,7 +182,8 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     let automation = automation::gate(&options, managed.map(Managed::cdp_token), &desktop)?;
     let gate = automation.as_ref().map(|automation| automation.gate.clone());
     let computer = computer::make(&options, &desktop, &server);
-    let routes = server.router_with_page(automation::page(gate.clone(), computer.clone()));
+    let rfb = vnc::make(&options, &desktop, &server);
+    let routes = server.router_with_page(automation::page(gate.clone(), computer.clone(), rfb.clone()));
     let socket = match managed {
         None => None,
         Some(managed) => {
@@ -215,6 +216,9 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
             }
         };
         computer.shutdown();
+        if let Some(rfb) = rfb {
+            rfb.shutdown();
+        }
         tokio::join!(stopping.shutdown(), programs);
         told.send_replace(true);
     };

@@ -63,6 +63,11 @@ impl Auth {
         }
     }
 
+    /// Whether anybody is admin.
+    pub(crate) fn needs_no_password(&self) -> bool {
+        matches!(self.passwords, Passwords::NoAuth)
+    }
+
     /// Whether a password is right, and then whom it makes.
     pub(crate) fn check_password(&self, password: &str) -> Option<Role> {
         match &self.passwords {

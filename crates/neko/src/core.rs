@@ -84,6 +84,8 @@ pub(crate) struct State {
     /// Connections whose queue was full; they are dropped as soon as the effects at hand are done.
     overflowed: parking_lot::Mutex<Vec<ConnectionId>>,
     pub(crate) is_shut: bool,
+    /// Those who watch over another protocol.
+    pub(crate) guests: usize,
 }
 
 impl State {
@@ -101,6 +103,7 @@ impl State {
             scheduled: None,
             overflowed: parking_lot::Mutex::new(Vec::new()),
             is_shut: false,
+            guests: 0,
         }
     }
 
@@ -170,6 +173,8 @@ pub(crate) struct Inner {
     pub(crate) cast: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
     /// What `cast.jpg` shows to others than admins in private mode.
     pub(crate) kept_picture: watch::Sender<Kept>,
+    /// Tells those who watch over another protocol that something may be different for them.
+    pub(crate) changed: watch::Sender<()>,
     /// Woken when a connection's task has ended.
     pub(crate) connection_ended: Notify,
     /// Connection tasks that run.
@@ -220,11 +225,15 @@ impl Inner {
     }
 
     fn settle(&self, state: &mut State, now: Now) {
+        let mut is_first = true;
         loop {
             let effects = state.room.take_effects();
             let overflowed = std::mem::take(&mut *state.overflowed.lock());
             if effects.is_empty() && overflowed.is_empty() {
                 break;
+            }
+            if std::mem::take(&mut is_first) && state.guests > 0 {
+                self.changed.send_replace(());
             }
             for effect in effects {
                 self.carry_out(state, effect, now);

@@ -10,6 +10,7 @@ mod background;
 mod core;
 pub mod events;
 mod guard;
+mod guest;
 mod holder;
 mod input;
 mod json;
@@ -37,6 +38,7 @@ use glasshouse_room::Room;
 use glasshouse_webrtc::Engine;
 use parking_lot::Mutex;
 
+pub use guest::{Guest, GuestError};
 pub use holder::Holder;
 pub use signal::{SelectorKind, StreamSelector, VideoRequest};
 pub use wire::ScreenSize;
@@ -118,6 +120,7 @@ impl Server {
             video: OnceLock::new(),
             cast: tokio::sync::Mutex::new(None),
             kept_picture: tokio::sync::watch::Sender::new(core::Kept::Nothing),
+            changed: tokio::sync::watch::Sender::new(()),
             connection_ended: tokio::sync::Notify::new(),
             running: Default::default(),
             tasks: Mutex::default(),
@@ -154,10 +157,13 @@ impl Server {
         rest::router(self, page)
     }
 
-    /// Viewers that get media, and how many bytes of it went to them.
+    /// Viewers, those over other protocols included, and how many bytes of media went to them by ours.
     pub async fn traffic(&self) -> (usize, u64) {
-        let viewers: Vec<_> = self.inner.state.lock().viewers.keys().copied().collect();
-        let (mut count, mut sent) = (0, 0);
+        let (viewers, guests): (Vec<_>, _) = {
+            let state = self.inner.state.lock();
+            (state.viewers.keys().copied().collect(), state.guests)
+        };
+        let (mut count, mut sent) = (guests, 0);
         for id in viewers {
             // One that is gone meanwhile does not count.
             if let Ok(stats) = self.inner.media.stats(id).await {
@@ -178,6 +184,7 @@ impl Server {
                 let _ = connection.outbox.close("connection shutdown", connection.alive);
             }
         });
+        inner.changed.send_replace(());
         let all_ended = async {
             loop {
                 let ended = inner.connection_ended.notified();

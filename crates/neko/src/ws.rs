@@ -79,10 +79,10 @@ pub(crate) async fn upgrade(
 }
 
 /// Counts a connection's task for as long as it runs.
-struct Running(Server);
+pub(crate) struct Running(Server);
 
 impl Running {
-    fn new(server: &Server) -> Self {
+    pub(crate) fn new(server: &Server) -> Self {
         server.inner.running.fetch_add(1, Ordering::AcqRel);
         Self(server.clone())
     }
