@@ -21,8 +21,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
 
-/// How long to wait between two attempts.
-const RETRY: Duration = Duration::from_millis(50);
+/// How long to wait between two attempts in the first second, in which most browsers are there, and later.
+const SOON: Duration = Duration::from_millis(5);
+const LATER: Duration = Duration::from_millis(50);
 
 /// Opens byte streams to Chromium's DevTools port, one for each client.
 #[derive(Clone)]
@@ -70,7 +71,8 @@ impl Upstream {
 
     /// Opens a stream; tries again for `patience`, because a browser may be starting.
     pub(crate) async fn open(&self, patience: Duration) -> io::Result<Box<dyn Stream>> {
-        let deadline = Instant::now() + patience;
+        let start = Instant::now();
+        let deadline = start + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match tokio::time::timeout(left, self.connect()).await {
@@ -78,10 +80,11 @@ impl Upstream {
                 Ok(Err(error)) => error,
                 Err(_) => io::ErrorKind::TimedOut.into(),
             };
-            if Instant::now() + RETRY >= deadline {
+            let pause = if start.elapsed() < Duration::from_secs(1) { SOON } else { LATER };
+            if Instant::now() + pause >= deadline {
                 return Err(error);
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -106,7 +106,7 @@ impl Desktop {
     fn start_blocking(config: &Config, events: &Sink) -> Result<Self, Error> {
         let mut supervisor = Supervisor::new(config, Arc::clone(events))?;
         supervisor.start_sound(config)?;
-        let link = supervisor.start_display(&config.display)?;
+        let link = supervisor.start_display(config)?;
         supervisor.start_window_manager(config)?;
         let (seen, queue, commands) = (Arc::<Seen>::default(), Arc::<Queue>::default(), Arc::<Commands>::default());
         let control = Arc::new(Control::new(Arc::clone(&link))?);

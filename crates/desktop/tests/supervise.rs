@@ -12,8 +12,9 @@ use std::{
 
 use glasshouse_desktop::{App, Event, Input, ProgramState::*};
 use harness::{
-    command, config, eventually, kill, process, processes_with, session_dir, start_with, window::TestWindow,
+    command, config, connect, eventually, kill, process, processes_with, session_dir, start_with, window::TestWindow,
 };
+use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, InputFocus};
 
 #[tokio::test]
 async fn a_crash_is_reported_and_the_app_starts_again() {
@@ -90,6 +91,31 @@ async fn sound_and_window_manager_start_again() {
         eventually("it is ready again", || recorder.states(name).ends_with(&[Running]).then_some(())).await;
         assert_eq!(recorder.states(name), [Restarting, Starting, Running]);
     }
+    desktop.stop().await;
+}
+
+#[tokio::test]
+async fn a_window_that_is_older_than_the_window_manager_gets_the_keyboard() {
+    let mut config = config(command(&["xterm"]));
+    config.window_manager = true;
+    let (desktop, recorder) = start_with(config).await;
+    let (conn, root) = connect(&desktop);
+    let active = conn.intern_atom(false, b"_NET_ACTIVE_WINDOW").unwrap().reply().unwrap().atom;
+    let focus = || conn.get_input_focus().unwrap().reply().unwrap().focus;
+    let has_keyboard = || {
+        let reply = conn.get_property(false, root, active, AtomEnum::WINDOW, 0, 1).unwrap().reply().unwrap();
+        let window = reply.value32().and_then(|mut values| values.next());
+        window.filter(|window| *window != x11rb::NONE && *window == focus())
+    };
+    let window = eventually("a new window has the keyboard", has_keyboard).await;
+    recorder.clear();
+    kill(process(&desktop, "openbox").unwrap());
+    eventually("its loss is seen", || (!recorder.states("window-manager").is_empty()).then_some(())).await;
+    // As if it had never been there.
+    conn.delete_property(root, active).unwrap().check().unwrap();
+    conn.set_input_focus(InputFocus::NONE, x11rb::NONE, x11rb::CURRENT_TIME).unwrap().check().unwrap();
+    eventually("it is ready again", || recorder.states("window-manager").ends_with(&[Running]).then_some(())).await;
+    eventually("the window has the keyboard again", || (has_keyboard() == Some(window)).then_some(())).await;
     desktop.stop().await;
 }
 

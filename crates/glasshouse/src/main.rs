@@ -16,6 +16,7 @@ mod opened;
 mod port;
 mod profiles;
 mod remote;
+mod rest;
 mod serve;
 mod session;
 mod vnc;
@@ -24,7 +25,7 @@ mod users;
 mod walls;
 mod web;
 
-use std::process::ExitCode;
+use std::{env, ffi::OsStr, process::ExitCode};
 
 use clap::Parser;
 
@@ -46,8 +47,14 @@ fn main() -> ExitCode {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING_FROM);
         libc::mallopt(libc::M_ARENA_MAX, ARENAS);
     }
+    // Processes of their own that every session starts, and waits for: before the command line is described, which takes a
+    // millisecond, and before anything starts threads.
+    match env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
+        Some("keeper") => return glasshouse_desktop::keeper::main(),
+        Some("sandbox-stage") => return glasshouse_sandbox::stage::main(),
+        _ => {}
+    }
     let result = match cli::Cli::parse().command {
-        // Before anything else starts threads: these are processes of their own that must stay small.
         cli::Command::Keeper => return glasshouse_desktop::keeper::main(),
         cli::Command::SandboxStage => return glasshouse_sandbox::stage::main(),
         cli::Command::Doctor(options) => doctor::run(&options),

@@ -34,7 +34,7 @@ use crate::{
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
     computer,
     port::Port,
-    vnc, walls,
+    rest, vnc, walls,
 };
 
 /// How long a desktop that went away may take to say why.
@@ -172,6 +172,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
         }
     };
     engine.attach(video.clone(), audio.clone());
+    tokio::spawn(rest::whenever_still(Arc::downgrade(&video)));
 
     let (provider, generated) = provider(&options)?;
     let server = Server::new(server_config(&options, managed, provider), desktop.clone(), engine.clone());

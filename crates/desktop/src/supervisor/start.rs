@@ -6,11 +6,11 @@ use std::{
     io::{BufRead as _, Read as _},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::FileTypeExt as _,
+        unix::{fs::FileTypeExt as _, net::UnixStream},
     },
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering, mpsc},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use glasshouse_sandbox::Lease;
@@ -31,6 +31,9 @@ pub(super) struct OwnDisplay {
     pub(super) number: u16,
     size: Size,
 }
+
+/// How long to wait between two looks at what tells nobody that it is ready.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// How many display numbers to try when others are faster.
 const MAX_NUMBERS: usize = 50;
@@ -168,9 +171,9 @@ impl Supervisor {
     }
 
     /// Brings the display up, or takes the one that is there.
-    pub(crate) fn start_display(&mut self, display: &Display) -> Result<Arc<Link>, Error> {
-        let link = match display {
-            Display::Own(size) => self.start_own_display(*size)?,
+    pub(crate) fn start_display(&mut self, config: &Config) -> Result<Arc<Link>, Error> {
+        let link = match &config.display {
+            Display::Own(size) => self.start_own_display(*size, config)?,
             Display::Existing(name) => {
                 let link = Arc::new(Link::existing(name));
                 link.connect().map_err(|e| Error::Display { display: name.clone(), reason: e.to_string() })?;
@@ -182,7 +185,7 @@ impl Supervisor {
         Ok(link)
     }
 
-    fn start_own_display(&mut self, size: Size) -> Result<Arc<Link>, Error> {
+    fn start_own_display(&mut self, size: Size, config: &Config) -> Result<Arc<Link>, Error> {
         x_server::make_socket_folder()?;
         let mut cookie = [0_u8; 16];
         getrandom::fill(&mut cookie).map_err(|e| std::io::Error::other(e.to_string()))?;
@@ -200,7 +203,7 @@ impl Supervisor {
                 keeper.send(&ToKeeper::RemoveDisplay(number), &[])?;
             }
             self.spawn(Kind::XServer)?;
-            match self.until_running(Kind::XServer) {
+            match self.until_running(Kind::XServer, |supervisor| supervisor.start_early(number, config)) {
                 Ok(()) => {
                     let link = self.link.clone();
                     return link.ok_or_else(|| Error::Invalid("the display is gone".into()));
@@ -212,6 +215,25 @@ impl Supervisor {
             }
         }
         Err(taken.unwrap_or_else(|| Error::Invalid("no free display number: remove old /tmp/.X*-lock files".into())))
+    }
+
+    /// Starts the window manager and a Chromium as soon as the X server listens, which is long before it answers; says whether
+    /// that is done. They wait for its answer with half of their own start behind them.
+    ///
+    /// Within walls only: on the host, another server may be faster with the number.
+    fn start_early(&mut self, number: u16, config: &Config) -> Result<bool, Error> {
+        if !self.dir.is_enclosed() {
+            return Ok(true);
+        }
+        let socket = self.dir.display_sockets().join(format!("X{number}"));
+        if UnixStream::connect(socket).is_err() {
+            return Ok(false);
+        }
+        self.start_window_manager(config)?;
+        if matches!(config.app, App::Chromium { .. }) {
+            self.add_app(config)?;
+        }
+        Ok(true)
     }
 
     /// Makes the cookie of somebody else's display readable for the desktop's programs.
@@ -236,7 +258,10 @@ impl Supervisor {
 
     /// Starts the window manager on a display that is up.
     pub(crate) fn start_window_manager(&mut self, config: &Config) -> Result<(), Error> {
-        if config.window_manager && matches!(config.display, Display::Own(_)) {
+        if config.window_manager
+            && matches!(config.display, Display::Own(_))
+            && self.program(Kind::WindowManager).is_none()
+        {
             self.programs.push(Program::new(Kind::WindowManager, "window manager".into()));
             self.spawn(Kind::WindowManager)?;
         }
@@ -245,19 +270,32 @@ impl Supervisor {
 
     /// Waits for the window manager and sound, starts the app, and waits until all are ready.
     pub(crate) fn start_app(&mut self, config: &Config) -> Result<(), Error> {
-        // A browser whose first window comes before the window manager may never get the keyboard.
         for kind in [Kind::WindowManager, Kind::Sound] {
-            self.until_running(kind)?;
+            self.until_running(kind, |_| Ok(true))?;
         }
         if !matches!(config.app, App::None) {
-            self.programs.push(Program::new(Kind::App, label(&config.app)));
-            self.spawn(Kind::App)?;
-            self.until_running(Kind::App)?;
+            self.add_app(config)?;
+            self.until_running(Kind::App, |_| Ok(true))?;
         }
         Ok(())
     }
 
-    fn until_running(&mut self, kind: Kind) -> Result<(), Error> {
+    /// Starts the app, unless it was started.
+    fn add_app(&mut self, config: &Config) -> Result<(), Error> {
+        if self.program(Kind::App).is_none() {
+            self.programs.push(Program::new(Kind::App, label(&config.app)));
+            self.spawn(Kind::App)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a program is ready; meanwhile calls `also` again and again until it says that it is done.
+    fn until_running(
+        &mut self,
+        kind: Kind,
+        mut also: impl FnMut(&mut Self) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let mut is_done = false;
         loop {
             if let Some(Err(_)) = &self.starting
                 && let Some(failed) = self.starting.replace(Ok(()))
@@ -271,7 +309,9 @@ impl Supervisor {
                 None | Some(ProgramState::Running) => return Ok(()),
                 Some(_) => {}
             }
-            if let Some(message) = self.next(self.next_timer()) {
+            is_done = is_done || also(self)?;
+            let soon = (!is_done).then(|| Instant::now() + GLANCE);
+            if let Some(message) = self.next(soon.or(self.next_timer())) {
                 self.handle(message);
             }
             self.tick();

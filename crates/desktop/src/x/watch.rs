@@ -7,10 +7,16 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use x11rb::protocol::{
-    Event as XEvent,
-    xfixes::{ConnectionExt as _, CursorNotifyMask},
-    xproto::{AtomEnum, ChangeWindowAttributesAux, ConnectionExt as _, EventMask},
+use x11rb::{
+    connection::Connection as _,
+    protocol::{
+        Event as XEvent,
+        xfixes::{ConnectionExt as _, CursorNotifyMask},
+        xproto::{
+            AtomEnum, ChangeWindowAttributesAux, ClientMessageEvent, ConnectionExt as _, EventMask, MapState,
+            WindowClass,
+        },
+    },
 };
 
 use super::{Link, Waker, X, XError, cursor::Cursors, screen, worker::Work};
@@ -110,8 +116,46 @@ impl Watch {
             let _ = x.conn.change_window_attributes(window, &mask)?.check();
             if read(window)? == Some(window) {
                 let _ = self.supervisor.send(Msg::WindowManager);
+                give_focus(x)?;
             }
         }
         Ok(())
     }
+}
+
+/// Asks a window manager that has just come to give the keyboard to the window on top: of those that were there before it, it
+/// may give it to none.
+fn give_focus(x: &X) -> Result<(), XError> {
+    let list = x.atom("_NET_CLIENT_LIST_STACKING")?;
+    let managed = x.conn.get_property(false, x.root, list, AtomEnum::WINDOW, 0, 1024)?.reply()?;
+    let managed = managed.value32().and_then(Iterator::last);
+    let top = match managed {
+        Some(window) => Some(window),
+        None => topmost(x)?,
+    };
+    let Some(window) = top else { return Ok(()) };
+    /// As a pager asks, which window managers follow (Extended Window Manager Hints 1.5, "Source indication in requests").
+    const PAGER: u32 = 2;
+    let data = [PAGER, x11rb::CURRENT_TIME, 0, 0, 0];
+    let event = ClientMessageEvent::new(32, window, x.atom("_NET_ACTIVE_WINDOW")?, data);
+    let mask = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
+    x.conn.send_event(false, x.root, mask, event)?;
+    x.conn.flush()?;
+    Ok(())
+}
+
+/// The topmost window that a window manager would take.
+fn topmost(x: &X) -> Result<Option<u32>, XError> {
+    let children = x.conn.query_tree(x.root)?.reply()?.children;
+    for window in children.into_iter().rev() {
+        // It may be gone by now.
+        let Ok(attributes) = x.conn.get_window_attributes(window)?.reply() else { continue };
+        let is_taken = attributes.map_state == MapState::VIEWABLE
+            && attributes.class == WindowClass::INPUT_OUTPUT
+            && !attributes.override_redirect;
+        if is_taken {
+            return Ok(Some(window));
+        }
+    }
+    Ok(None)
 }
