@@ -51,5 +51,9 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = world.engine.offer(id, text.to_owned()).await;
         }
         world.engine.close(id);
+        let id = ViewerId(world.next.fetch_add(1, Ordering::Relaxed));
+        let options = ConnectOptions { request_addr: None, video, audio_disabled: false };
+        let _ = world.engine.accept(id, options, text.to_owned(), "input").await;
+        world.engine.close(id);
     });
 });

@@ -25,6 +25,7 @@ use crate::{
     Config, Server,
     auth::Auth,
     metrics::Metrics,
+    mini::Hands,
     outbox::Outbox,
     seam::{Desk, Media},
     signal::STREAMS,
@@ -86,6 +87,8 @@ pub(crate) struct State {
     pub(crate) is_shut: bool,
     /// Those who watch over another protocol.
     pub(crate) guests: usize,
+    /// What those guests hold down whose input comes as Mini-Browser-Isolation's.
+    pub(crate) hands: HashMap<String, Hands>,
 }
 
 impl State {
@@ -104,6 +107,7 @@ impl State {
             overflowed: parking_lot::Mutex::new(Vec::new()),
             is_shut: false,
             guests: 0,
+            hands: HashMap::new(),
         }
     }
 
@@ -224,7 +228,7 @@ impl Inner {
         result
     }
 
-    fn settle(&self, state: &mut State, now: Now) {
+    pub(crate) fn settle(&self, state: &mut State, now: Now) {
         let mut is_first = true;
         loop {
             let effects = state.room.take_effects();
@@ -302,6 +306,7 @@ impl Inner {
                     self.media.close(id);
                 }
                 state.budgets.remove(session.as_str());
+                state.hands.remove(&session);
                 self.auth.lock().remove_session(&session);
             }
             Effect::KeepPicture => {

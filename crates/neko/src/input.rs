@@ -24,6 +24,7 @@ impl Server {
         let inner = &*self.inner;
         let message = match payload::decode(bytes) {
             Ok(message) => message,
+            Err(_) if self.mini_data(id, bytes) => return,
             Err(_) => return inner.metrics.reject("data_channel"),
         };
         inner.with(|state, now| {
@@ -114,7 +115,7 @@ impl Inner {
     }
 
     /// Moves the pointer and shows it to the others.
-    fn move_pointer(&self, state: &mut State, session: &str, x: i32, y: i32) {
+    pub(crate) fn move_pointer(&self, state: &mut State, session: &str, x: i32, y: i32) {
         let (x, y) = clamp(state, x, y);
         self.desk.input(Input::Move { x: x.into(), y: y.into() });
         if state.pointer != (x, y) {
@@ -123,7 +124,7 @@ impl Inner {
         }
     }
 
-    fn scroll(&self, x: i32, y: i32, control: bool) {
+    pub(crate) fn scroll(&self, x: i32, y: i32, control: bool) {
         let (x, y) = (x.clamp(-MAX_CLICKS, MAX_CLICKS), y.clamp(-MAX_CLICKS, MAX_CLICKS));
         if (x, y) != (0, 0) {
             self.desk.input(Input::Scroll { x, y, control });
@@ -148,7 +149,7 @@ impl Inner {
 }
 
 /// The place on the screen that is nearest.
-fn clamp(state: &State, x: i32, y: i32) -> (u16, u16) {
+pub(crate) fn clamp(state: &State, x: i32, y: i32) -> (u16, u16) {
     let inside =
         |value: i32, length: u16| u16::try_from(value.clamp(0, i32::from(length.saturating_sub(1)))).unwrap_or(0);
     (inside(x, state.screen.width), inside(y, state.screen.height))

@@ -17,6 +17,7 @@ mod json;
 mod links;
 mod member;
 mod metrics;
+pub mod mini;
 mod outbox;
 pub mod payload;
 mod rest;
