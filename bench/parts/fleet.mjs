@@ -1,53 +1,11 @@
-// From a request to create a session to its page on the screen and CDP at hand: from the pool, from a frozen pool, and cold.
+// From a request to create a session to its page on the screen and CDP at hand: from the pool, from a frozen pool, and cold. What the
+// server costs a message of a WebSocket. And many sessions at once, busy and then idle.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { ROOT } from '../lib/glasshouse.mjs';
-import { Child, sleep, until } from '../lib/process.mjs';
+import { hop } from '../lib/hop.mjs';
+import { many } from '../lib/many.mjs';
+import { sleep, until } from '../lib/process.mjs';
+import { Server } from '../lib/server.mjs';
 import { fixed, median, note } from '../lib/table.mjs';
-
-const PROGRAM = process.env.GLASSHOUSE ?? join(ROOT, 'target', 'release', 'glasshouse');
-
-/** A server with a state directory of its own. */
-class Server {
-  state = mkdtempSync(join(tmpdir(), 'gh-bench-'));
-
-  async start(port, options) {
-    const line = [PROGRAM, 'serve', '--listen', '127.0.0.1:0', '--state', this.state, '--json', '--creations-per-minute', '10000',
-      '--creations-per-minute-and-token', '10000', ...options, '--', `--expose=${port}`];
-    this.child = new Child(line, { env: { HOME: process.env.HOME }, log: join(this.state, 'log'), stdout: 'pipe' });
-    let out = '';
-    this.child.process.stdout.on('data', (bytes) => { out += bytes; });
-    await until('the server', () => {
-      if (!this.child.running) throw new Error(`glasshouse serve ended: ${this.child.tail()}`);
-      return out.includes('\n');
-    });
-    Object.assign(this, JSON.parse(out.split('\n')[0]));
-  }
-
-  async call(method, path, body, token = this.token) {
-    const response = await fetch(this.url + path, {
-      method, body: body && JSON.stringify(body), headers: { authorization: `Bearer ${token}`, ...(body ? { 'content-type': 'application/json' } : {}) },
-    });
-    const text = await response.text();
-    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
-    return response.headers.get('content-type')?.startsWith('application/json') ? JSON.parse(text) : text;
-  }
-
-  async warm() {
-    return Number(/^glasshouse_fleet_pool\{state="warm"\} (\d+)$/m.exec(await this.call('GET', 'metrics'))[1]);
-  }
-
-  async stop() {
-    for (const { id } of (await this.call('GET', 'api/v1/sessions')).sessions) await this.call('DELETE', `api/v1/sessions/${id}`);
-    // It ends its pool first, which nobody else would.
-    process.kill(this.child.pid, 'SIGTERM');
-    await Promise.race([this.child.ended, sleep(15_000)]);
-    await this.child.stop();
-    rmSync(this.state, { recursive: true, force: true });
-  }
-}
 
 /** Milliseconds until the session is ready, CDP answers, its page is painted, and all of these. */
 async function once(server, pages, url) {
@@ -86,6 +44,13 @@ export async function fleet({ pages, quick, failed }) {
       const of = (what) => median(results[name].map((one) => one[what]));
       note('fleet', `create → ready, ${name}`, `${fixed(of('ready'))} ms`);
       note('fleet', `create → CDP answers and a local page is painted, ${name}, p50 of ${count}`, `${fixed(of('all'))} ms`, `≤ ${most} ms`, of('all') <= most);
+    } catch (error) {
+      failed(`fleet, ${name}`, error);
+    }
+  }
+  for (const [name, measure] of [['the cost of the server', hop], ['many sessions', many]]) {
+    try {
+      results[name] = await measure(pages, quick);
     } catch (error) {
       failed(`fleet, ${name}`, error);
     }

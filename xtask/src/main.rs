@@ -1,12 +1,14 @@
-//! `cargo xtask run | test | bench | check`: installs what the machine lacks, builds, and does it.
+//! `cargo xtask run | test | bench | soak | check`: installs what the machine lacks, builds, and does it.
 
 mod bench;
 mod check;
 mod fuzz;
 mod node;
 mod packages;
+mod python;
 mod run;
 mod shell;
+mod soak;
 mod stamp;
 mod test;
 mod web;
@@ -39,6 +41,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Create, use, kill and end many sessions, and see that nothing is left of them.
+    Soak {
+        /// Options of tests/soak/run.mjs: --sessions 2000, --seed N, --at-once 4.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Check format, lints, types, documentation and licences.
     Check,
 }
@@ -48,6 +56,7 @@ fn main() -> ExitCode {
         Command::Run { arguments } => run::run(&arguments),
         Command::Test => test::run(),
         Command::Bench { arguments } => bench::run(&arguments),
+        Command::Soak { arguments } => soak::run(&arguments),
         Command::Check => check::run(),
     };
     match result {

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use crate::{
     fuzz,
     node::Node,
-    packages,
+    packages, python,
     shell::{self, cargo, root, target},
     web,
 };
@@ -54,6 +54,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let node = Node::ensure()?;
     web::build(&node)?;
     node.install("tests")?;
+    let schemathesis = python::ensure("schemathesis", &root().join("tests/schemathesis.txt"))?;
     shell::run(&mut cargo(["build", "--package", "glasshouse"]))?;
 
     let mut count = Count::default();
@@ -71,6 +72,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut end_to_end =
         node.command("node", &["--test", "--test-reporter=spec", "--test-concurrency=1", FILE_LIMIT], root());
     end_to_end.args(end_to_end_files()?).env("GLASSHOUSE_BIN", target().join("debug/glasshouse"));
+    end_to_end.env("GLASSHOUSE_SCHEMATHESIS", schemathesis);
     note("end to end", counted(&mut end_to_end, &NODE, &mut count));
     shell::run(&mut cargo(["test", "--workspace", "--no-run"]))?;
     let tests = cargo(["test", "--workspace", "--no-fail-fast"]);

@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hyper::{Method, StatusCode, body::Bytes};
@@ -52,6 +52,8 @@ pub(crate) struct Live {
     pub(crate) commands: mpsc::Sender<Command>,
     /// Why it is to be ended.
     pub(crate) end: watch::Sender<Option<String>>,
+    /// Its process has ended, or is being ended.
+    is_ending: AtomicBool,
     /// Requests and connections under way.
     pub(crate) uses: AtomicUsize,
     /// Connections among them.
@@ -72,6 +74,7 @@ impl Live {
             row: Mutex::new(row),
             commands,
             end: watch::Sender::new(None),
+            is_ending: AtomicBool::new(false),
             uses: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             used_at: AtomicI64::new(time::now()),
@@ -99,7 +102,16 @@ impl Live {
 
     /// Asks the session something in the server's name.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
-        socket::ask(&self.directory.socket(), method, path, &self.api_token, body).await
+        let answer = socket::ask(&self.directory.socket(), method, path, &self.api_token, body).await;
+        answer.map_err(|error| self.explained(error))
+    }
+
+    /// What a session that is ending does not do is no error of its own: it is as good as gone.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        match error {
+            Error::Session(_) | Error::Io { .. } if self.is_ending.load(Ordering::Acquire) => Error::NotFound,
+            error => error,
+        }
     }
 
     fn idle_since(&self) -> Option<SystemTime> {
@@ -151,7 +163,7 @@ struct Actor<'a> {
 
 impl Actor<'_> {
     async fn life(&mut self, process: Option<Process>, commands: &mut mpsc::Receiver<Command>) -> Outcome {
-        let is_found = process.is_some();
+        let (is_found, begun_at) = (process.is_some(), Instant::now());
         let started = match process {
             Some(process) => Ok(process),
             None => {
@@ -181,6 +193,8 @@ impl Actor<'_> {
         }
         if is_found {
             self.see_whether_frozen().await;
+        } else {
+            self.fleet.counters.started(false, begun_at.elapsed());
         }
         loop {
             let next = self.live.lifetime().next(
@@ -269,6 +283,7 @@ impl Actor<'_> {
     }
 
     async fn end(&self, mut process: Process, reason: &str) -> Outcome {
+        self.live.is_ending.store(true, Ordering::Release);
         if let Err(error) = self.live.directory.mark_end(reason) {
             tracing::warn!(session = %self.live.id, %error, "cannot note that a session is to be ended");
         }
@@ -281,6 +296,7 @@ impl Actor<'_> {
 
     /// What the end of its process means.
     fn exited(&self, exit: Exit) -> Outcome {
+        self.live.is_ending.store(true, Ordering::Release);
         let log = self.live.directory.log_end(LOG_KEPT);
         let last = log.lines().rev().find(|line| !line.trim().is_empty()).map(one_line).unwrap_or_default();
         let last_words = last.strip_prefix("session ended: ");

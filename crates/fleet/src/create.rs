@@ -118,7 +118,7 @@ impl Fleet {
         key: Option<Idempotency>,
         is_turn: bool,
     ) -> Result<Created, Error> {
-        let inner = &self.inner;
+        let (inner, asked_at) = (&self.inner, Instant::now());
         spec.check()?;
         let is_admin = grant.powers.allow(Power::Admin);
         let refused = inner.config.bounds.wrong(spec.limits.as_ref(), spec.egress.as_ref(), is_admin);
@@ -159,6 +159,9 @@ impl Fleet {
             return Err(Error::io(failed)(error));
         }
         inner.pool.created(warm.is_some());
+        if warm.is_some() {
+            inner.counters.started(true, asked_at.elapsed());
+        }
         inner.events.send(&record.id, State::Creating, None);
         let view = live.view();
         tokio::spawn(actor::run(inner.clone(), live, warm.map(Warm::into_process), commands));

@@ -21,6 +21,7 @@ use crate::{
     events::Events,
     inner::Inner,
     media::MediaSockets,
+    numbers::Counters,
     pool::Pool,
     process::Launcher,
     profiles::Profiles,
@@ -113,6 +114,7 @@ impl Fleet {
             profiles: Profiles::default(),
             events: Events::default(),
             media: MediaSockets::default(),
+            counters: Counters::default(),
             _lock: lock,
         });
         inner.take_over(known).await?;
@@ -279,7 +281,19 @@ impl Fleet {
         let path = format!("{}api/room/screen/shot.jpg", entered.path());
         match entered.live.ask(Method::GET, &path, Bytes::new()).await? {
             (StatusCode::OK, picture) => Ok(picture),
-            (status, _) => Err(Error::Session(format!("no picture: {status}"))),
+            (status, _) => Err(entered.explained(Error::Session(format!("no picture: {status}")))),
+        }
+    }
+
+    /// A session's own metrics as OpenMetrics text. One that is frozen stays so.
+    ///
+    /// # Errors
+    /// There is no such session, it is not ready yet, or does not answer.
+    pub async fn metrics(&self, id: &SessionId) -> Result<Bytes, Error> {
+        let entered = self.enter(id, false).await?;
+        match entered.live.ask(Method::GET, &format!("{}metrics", entered.path()), Bytes::new()).await? {
+            (StatusCode::OK, text) => Ok(text),
+            (status, _) => Err(Error::Session(format!("no metrics: {status}"))),
         }
     }
 
@@ -291,7 +305,8 @@ impl Fleet {
         let entered = self.enter(id, false).await?;
         let token = entered.live.cdp_token.clone();
         let path = format!("{}json/version", entered.path());
-        match socket::ask(&entered.socket(), Method::GET, &path, &token, Bytes::new()).await? {
+        let answer = socket::ask(&entered.socket(), Method::GET, &path, &token, Bytes::new()).await;
+        match answer.map_err(|error| entered.explained(error))? {
             (StatusCode::OK, _) => Ok(token),
             _ => Err(Error::Conflict(
                 "no program can drive this session: it has no Chromium, or one without walls".into(),

@@ -11,6 +11,7 @@ use crate::{
     events::Events,
     managed::{Directory, Record},
     media::MediaSockets,
+    numbers::Counters,
     pool::Pool,
     process::{self, Launcher, Process},
     profiles::Profiles,
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) waiting: Waiting,
     pub(crate) events: Events,
     pub(crate) media: MediaSockets,
+    pub(crate) counters: Counters,
     // Locked for as long as we live.
     pub(crate) _lock: fs::File,
 }
@@ -77,6 +79,7 @@ impl Inner {
             let (live, commands) = Live::new(directory, &record, row.clone());
             match process {
                 Ok(Some(process)) => {
+                    self.counters.taken_over();
                     self.live.lock().insert(live.id.clone(), live.clone());
                     self.media.add(&live);
                     self.save(row).await;
@@ -100,8 +103,10 @@ impl Inner {
             }
         }
         for row in known.into_values() {
-            let reason = Some("it was gone when the server came back".to_owned());
-            self.save(Row { state: State::Failed, reason, ended_at: Some(time::now()), ..row }).await;
+            let (id, from, reason) = (row.id.clone(), row.state, "it was gone when the server came back");
+            let over = Row { state: State::Failed, reason: Some(reason.into()), ended_at: Some(time::now()), ..row };
+            self.save(over).await;
+            self.say_over(&id, from, State::Failed, reason).await;
         }
         Ok(())
     }
@@ -110,6 +115,7 @@ impl Inner {
     pub(crate) async fn change(&self, live: &Live, state: State, reason: Option<&str>) {
         let row = {
             let mut row = live.row.lock();
+            self.counters.changed(row.state, state);
             row.state = state;
             row.reason = reason.filter(|_| state != State::Ready).map(str::to_owned);
             if state == State::Ready {
@@ -125,6 +131,7 @@ impl Inner {
     /// Clears away after a session, and only then says that it is over.
     pub(crate) async fn ended(&self, live: &Live, state: State, reason: &str, log: String) {
         self.remove(&live.directory);
+        let from = live.row.lock().state;
         let row = {
             let mut row = live.row.lock();
             (row.state, row.reason, row.ended_at) = (state, Some(reason.to_owned()), Some(time::now()));
@@ -142,13 +149,19 @@ impl Inner {
         self.tokens.remove_session(&live.id);
         self.forget(&live.id);
         live.state.send_replace(state);
-        self.events.send(&live.id, state, Some(reason));
-        tracing::info!(session = %live.id, state = state.name(), reason, "a session has ended");
+        self.say_over(&live.id, from, state, reason).await;
+    }
+
+    /// Tells everybody that a session is over, and why.
+    async fn say_over(&self, id: &SessionId, from: State, state: State, reason: &str) {
+        self.counters.changed(from, state);
+        self.events.send(id, state, Some(reason));
+        tracing::info!(session = %id, state = state.name(), reason, "a session has ended");
         let entry = Audit {
             who: "fleet".into(),
             origin: String::new(),
             action: "session.ended",
-            target: live.id.to_string(),
+            target: id.to_string(),
             detail: format!("{}: {reason}", state.name()),
         };
         self.audit(entry).await;
@@ -183,7 +196,7 @@ impl Inner {
         let written = live.directory.read().and_then(|record| {
             live.directory.write(&Record { spec: row.spec.clone(), expires_at: row.expires_at, ..record })
         });
-        written.map_err(Error::io("cannot write the change down"))?;
+        written.map_err(|error| live.explained(Error::io("cannot write the change down")(error)))?;
         self.store.with(move |db| store::sessions::put(db, &row)).await?;
         let _ = live.commands.send(Command::Changed).await;
         Ok(live.view())

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    Error,
     actor::{Command, Live},
     time,
 };
@@ -30,6 +31,11 @@ impl Use {
     /// The session's socket for HTTP.
     pub fn socket(&self) -> PathBuf {
         self.live.directory.socket()
+    }
+
+    /// An error of asking the session, which is none of its own when it is ending.
+    pub fn explained(&self, error: Error) -> Error {
+        self.live.explained(error)
     }
 
     /// Path of everything of the session as it knows it itself, with a slash at the end.

@@ -115,6 +115,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// What the words of a path stand for, by their names in the route.
+#[derive(Debug)]
+pub(crate) struct Words(std::collections::HashMap<String, String>);
+
+impl Words {
+    /// One of them.
+    pub(crate) fn get(&self, name: &str) -> String {
+        self.0.get(name).cloned().unwrap_or_default()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Words {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // What cannot be decoded is the name of nothing.
+        let path = Path::<std::collections::HashMap<String, String>>::from_request_parts(parts, state).await;
+        path.map(|Path(words)| Self(words)).map_err(|_| Problem::missing())
+    }
+}
+
 /// The words behind the question mark, each with its value, in order.
 #[derive(Debug)]
 pub(crate) struct Query(pub(crate) Vec<(String, String)>);

@@ -8,6 +8,7 @@ mod api;
 mod caller;
 mod client;
 mod connect;
+mod exposition;
 mod listen;
 mod login;
 mod login_brake;

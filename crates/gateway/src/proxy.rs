@@ -104,7 +104,8 @@ pub(crate) async fn forward<T: Send + Unpin + 'static>(
     }
     set_headers(passed.headers_mut(), client, shared.media.get(), upgrade)?;
 
-    let mut sender = socket::connect::<Body>(&entered.socket()).await?;
+    let connected = socket::connect::<Body>(&entered.socket()).await;
+    let mut sender = connected.map_err(|error| entered.explained(error))?;
     let answer = tokio::time::timeout(ANSWER, sender.send_request(passed)).await;
     let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, "session", "the session did not answer within 60 s");
     let mut response = answer.map_err(|_| late())?.map_err(|error| Error::Session(error.to_string()))?;

@@ -97,13 +97,13 @@ async fn usage(State(glance): State<Arc<Glance>>) -> Json<Value> {
     }))
 }
 
-struct Own {
-    cpu: Duration,
-    memory: u64,
+pub(crate) struct Own {
+    pub(crate) cpu: Duration,
+    pub(crate) memory: u64,
 }
 
 /// What this process uses, which is outside the walls: the encoder, mostly.
-fn own() -> Own {
+pub(crate) fn own() -> Own {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
     let number = |index| fields.split_ascii_whitespace().nth(index).and_then(|field| field.parse::<u64>().ok());

@@ -15,6 +15,7 @@ mod new;
 mod opened;
 mod port;
 mod profiles;
+mod readings;
 mod remote;
 mod rest;
 mod serve;

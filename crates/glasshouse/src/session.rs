@@ -34,7 +34,7 @@ use crate::{
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
     computer,
     port::Port,
-    rest, vnc, walls,
+    readings, rest, vnc, walls,
 };
 
 /// How long a desktop that went away may take to say why.
@@ -177,6 +177,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     let (provider, generated) = provider(&options)?;
     let server = Server::new(server_config(&options, managed, provider), desktop.clone(), engine.clone());
     server.attach_video(video.clone());
+    server.attach_readings(readings::of(&desktop, way_out.as_ref()));
     // Nobody else sets it.
     let _ = room.set(server.clone());
 

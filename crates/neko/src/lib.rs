@@ -41,6 +41,7 @@ use parking_lot::Mutex;
 
 pub use guest::{Guest, GuestError};
 pub use holder::Holder;
+pub use metrics::{Reading, Readings};
 pub use signal::{SelectorKind, StreamSelector, VideoRequest};
 pub use wire::ScreenSize;
 
@@ -140,6 +141,12 @@ impl Server {
     pub fn attach_video(&self, video: Arc<Video>) {
         // A second one would be a mistake of the caller that costs nothing.
         let _ = self.inner.video.set(video);
+    }
+
+    /// Names where more numbers for `/metrics` come from; called at most once.
+    pub fn attach_readings(&self, readings: Readings) {
+        // A second one would be a mistake of the caller that costs nothing.
+        let _ = self.inner.metrics.readings.set(readings);
     }
 
     /// Makes a one-time token that logs in as admin; valid once, for ten minutes. Empty when a thousand links are open.

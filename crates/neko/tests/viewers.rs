@@ -202,6 +202,8 @@ async fn statistics_for_who_asked() {
     let stats = ann.client.until("glasshouse/stats").await;
     assert_eq!((&stats["viewer"]["bytes_sent"], &stats["viewer"]["protocol"]), (&json!(7), &json!("udp")));
     assert_eq!(stats["video"], json!(null));
-    let series = format!(r#"neko_webrtc_bytes_sent{{session_id="{}",transport="ice"}}"#, ann.id);
-    assert_eq!(h.metric(&series).await, 7);
+    assert_eq!(h.metric(r#"neko_webrtc_bytes_sent{transport="ice"}"#).await, 7);
+    assert_eq!(h.metric(r#"neko_webrtc_ice_candidates_used{protocol="udp"}"#).await, 1);
+    let text = h.get("/metrics", "").await.text();
+    assert!(!text.contains(ann.id.as_str()), "a member is named in\n{text}");
 }

@@ -18,12 +18,12 @@ if (process.env.NODE_TEST_CONTEXT) after(sweep);
 export class Fleet {
   state = mkdtempSync(join(tmpdir(), 'gh-fleet-'));
 
-  /** @param {string[]} options of `glasshouse serve`; `session` those of its sessions */
-  static async start(options = [], { session = [], env = {} } = {}) {
+  /** @param {string[]} options of `glasshouse serve`; `session` those of its sessions; `wrap` is a command that both are put behind */
+  static async start(options = [], { session = [], env = {}, wrap = [] } = {}) {
     const fleet = new Fleet();
     fleets.add(fleet);
     fleet.arguments = ['serve', '--listen', '127.0.0.1:0', '--state', fleet.state, '--json', ...options, '--', ...session];
-    fleet.env = env;
+    fleet.settings = { env, wrap };
     await fleet.serve();
     fleet.token = fleet.first.token;
     return fleet;
@@ -31,7 +31,7 @@ export class Fleet {
 
   /** Starts the server, again after it has ended. */
   async serve() {
-    this.seen = start(this.arguments, { env: this.env });
+    this.seen = start(this.arguments, this.settings);
     let over = false;
     this.seen.ended.then(() => { over = true; });
     await until('the server listens', () => over || this.seen.out.includes('\n'));

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use glasshouse_fleet::{Error, Power, SessionId, socket};
+use glasshouse_fleet::{Error, Power, SessionId, Use, socket};
 use http_body_util::{BodyExt, Empty, Limited};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -60,11 +60,12 @@ pub(crate) async fn thumbnail(
     headers: HeaderMap,
 ) -> Answer {
     caller.session(Power::View, &id)?;
-    let (status, tag, picture) = ask(&shared, &id, "/managed/thumbnail", headers.get(header::IF_NONE_MATCH)).await?;
+    let (entered, (status, tag, picture)) =
+        ask(&shared, &id, "/managed/thumbnail", headers.get(header::IF_NONE_MATCH)).await?;
     let mut response = match status {
         StatusCode::OK => ([(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"))], picture).into_response(),
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => status.into_response(),
-        status => return Err(Error::Session(format!("no picture: {status}")).into()),
+        status => return Err(entered.explained(Error::Session(format!("no picture: {status}"))).into()),
     };
     if let Some(tag) = tag {
         response.headers_mut().insert(header::ETAG, tag);
@@ -87,19 +88,23 @@ pub(crate) async fn thumbnail(
 ))]
 pub(crate) async fn usage(State(shared): State<Arc<Shared>>, caller: Caller, Id(id): Id) -> Answer<Response> {
     caller.session(Power::View, &id)?;
-    let (status, _, body) = ask(&shared, &id, "/managed/usage", None).await?;
+    let (entered, (status, _, body)) = ask(&shared, &id, "/managed/usage", None).await?;
     let usage: Option<Usage> = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK);
-    let usage = usage.ok_or_else(|| Error::Session(format!("it does not say what it uses: {status}")))?;
+    let silent = || entered.explained(Error::Session(format!("it does not say what it uses: {status}")));
+    let usage = usage.ok_or_else(silent)?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(usage)).into_response())
 }
 
-/// Asks a session's own side, which no path of a client's reaches: status, `ETag` and body.
+/// What a session answers: status, `ETag` and body.
+type Answered = (StatusCode, Option<HeaderValue>, Bytes);
+
+/// Asks a session's own side, which no path of a client's reaches.
 async fn ask(
     shared: &Shared,
     id: &SessionId,
     path: &str,
     known: Option<&HeaderValue>,
-) -> Result<(StatusCode, Option<HeaderValue>, Bytes), Problem> {
+) -> Result<(Use, Answered), Problem> {
     let entered = shared.fleet.enter(id, false).await?;
     let failed = |error: hyper::Error| Error::Session(error.to_string());
     let exchange = async {
@@ -118,5 +123,6 @@ async fn ask(
     };
     let answer = tokio::time::timeout(ANSWER, exchange).await;
     let answer: Result<_, Error> = answer.unwrap_or_else(|_| Err(Error::Session("it is silent".into())));
-    Ok(answer?)
+    let answer = answer.map_err(|error| entered.explained(error))?;
+    Ok((entered, answer))
 }

@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Shared,
-    caller::Caller,
+    caller::{Caller, Words},
     problem::{Answer, Problem},
     proxy::patient,
 };
@@ -62,12 +62,9 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> A
     (status = 404, description = "There is none.", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "It is used.", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn delete(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Answer<StatusCode> {
+pub(crate) async fn delete(State(shared): State<Arc<Shared>>, caller: Caller, words: Words) -> Answer<StatusCode> {
     caller.fleet(Power::Control)?;
+    let name = words.get("name");
     shared.fleet.delete_profile(&name).await?;
     shared.fleet.audit(caller.did("profile.delete", &name, "")).await;
     Ok(StatusCode::NO_CONTENT)
@@ -83,12 +80,9 @@ pub(crate) async fn delete(
     (status = 404, description = "There is none.", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "It is used.", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn export(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Answer<Response> {
+pub(crate) async fn export(State(shared): State<Arc<Shared>>, caller: Caller, words: Words) -> Answer<Response> {
     caller.fleet(Power::Admin)?;
+    let name = words.get("name");
     // Never closed.
     let place = ARCHIVES.acquire().await;
     let write = shared.fleet.export_profile(&name).await?;
@@ -126,10 +120,11 @@ pub(crate) async fn export(
 pub(crate) async fn import(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(name): Path<String>,
+    words: Words,
     request: Request,
 ) -> Answer<StatusCode> {
     caller.fleet(Power::Control)?;
+    let name = words.get("name");
     let _place = ARCHIVES.acquire().await;
     let (sender, receiver) = mpsc::channel(PIECES);
     let fleet = shared.fleet.clone();

@@ -1,14 +1,13 @@
 //! Links for others to one session: a token that is good for it alone, with powers, an end, and a way back.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -18,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Shared,
-    caller::{Body, Caller, ClientOf, Id},
+    caller::{Body, Caller, ClientOf, Id, Words},
     problem::{Answer, Problem},
 };
 
@@ -194,14 +193,14 @@ pub(crate) async fn revoke(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Id(id): Id,
-    Path(path): Path<HashMap<String, String>>,
+    words: Words,
 ) -> Answer<Response> {
     caller.session(Power::Control, &id)?;
     shared.fleet.get(&id).await?;
-    let share = path.get("share").map(String::as_str).unwrap_or_default();
+    let share = &words.get("share");
     let missing = || Problem::new(StatusCode::NOT_FOUND, "not-found", "this session has no such link");
     let all = shared.fleet.session_tokens(&id).await?;
-    let info = all.into_iter().find(|info| info.grant.token == share).ok_or_else(missing)?;
+    let info = all.into_iter().find(|info| info.grant.token == *share).ok_or_else(missing)?;
     for power in info.grant.powers.list() {
         caller.session(power, &id)?;
     }

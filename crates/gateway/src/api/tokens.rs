@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Shared,
-    caller::{Body, Caller, Query, number, unknown},
+    caller::{Body, Caller, Query, Words, number, unknown},
     problem::{Answer, Problem},
 };
 
@@ -161,12 +161,9 @@ fn in_millis(later: Duration) -> i64 {
     (status = 403, description = "The token lacks the power `admin` over the fleet.", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "There is none.", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn revoke(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Answer<Response> {
+pub(crate) async fn revoke(State(shared): State<Arc<Shared>>, caller: Caller, words: Words) -> Answer<Response> {
     caller.fleet(Power::Admin)?;
+    let id = words.get("id");
     let revoked = shared.fleet.revoke_token(&id).await;
     revoked.map_err(|error| match error {
         glasshouse_fleet::Error::NotFound => Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such token"),
