@@ -66,7 +66,7 @@ fn lacks(power: Power, what: &str) -> Problem {
     Problem::forbidden(&format!("the token does not have the power {power} over {what}"))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -119,9 +119,12 @@ fn is_host_allowed(host: &str, allowed: &[String]) -> bool {
         || allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(name))
 }
 
-/// Whether a page of this origin may do more than look: only our own.
-fn is_origin_allowed(headers: &HeaderMap, host: &str) -> bool {
+/// Whether a page of this origin may do more than look: our own, and those that are allowed.
+fn is_origin_allowed(headers: &HeaderMap, host: &str, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    if allowed.iter().any(|allowed| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes())) {
+        return true;
+    }
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
@@ -220,7 +223,8 @@ pub(crate) async fn check(State(shared): State<Arc<Shared>>, mut request: Reques
     }
     let only_looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let upgrades = request.headers().contains_key(header::UPGRADE);
-    if (!only_looks || upgrades) && !is_origin_allowed(request.headers(), &client.host) {
+    if (!only_looks || upgrades) && !is_origin_allowed(request.headers(), &client.host, &shared.config.allowed_origins)
+    {
         return Problem::forbidden("pages of other sites may not do this").into_response();
     }
     request.extensions_mut().insert(client);
@@ -298,9 +302,11 @@ mod tests {
             assert!(!is_host_allowed(host, &allowed), "{host}");
         }
         let with = |origin: &str| HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
-        assert!(is_origin_allowed(&HeaderMap::new(), "a"));
-        assert!(is_origin_allowed(&with("https://a:1"), "a:1"));
-        assert!(!is_origin_allowed(&with("https://b"), "a"));
-        assert!(!is_origin_allowed(&with("null"), "a"));
+        assert!(is_origin_allowed(&HeaderMap::new(), "a", &[]));
+        assert!(is_origin_allowed(&with("https://a:1"), "a:1", &[]));
+        assert!(!is_origin_allowed(&with("https://b"), "a", &[]));
+        assert!(is_origin_allowed(&with("https://b"), "a", &["https://b".into()]));
+        assert!(!is_origin_allowed(&with("https://b:1"), "a", &["https://b".into()]));
+        assert!(!is_origin_allowed(&with("null"), "a", &[]));
     }
 }

@@ -167,7 +167,7 @@ async fn driver(fleet: &Fleet, id: &SessionId) -> Result<String, Problem> {
 }
 
 /// Ends when a token is good no more, or lets do less.
-async fn revoked(fleet: Fleet, grant: Grant, secret: String) {
+pub(crate) async fn revoked(fleet: Fleet, grant: Grant, secret: String) {
     while fleet.grant(&secret).is_some_and(|now| now.powers == grant.powers) {
         tokio::time::sleep(LOOK).await;
     }

@@ -9,6 +9,7 @@ mod caller;
 mod client;
 mod connect;
 mod exposition;
+mod facades;
 mod listen;
 mod login;
 mod login_brake;
@@ -21,6 +22,7 @@ mod page;
 mod problem;
 mod proxy;
 mod tls;
+mod vnc;
 
 use std::{
     net::IpAddr,
@@ -34,6 +36,7 @@ use axum::{
 use glasshouse_fleet::{Fleet, Grant, Users};
 
 pub use client::{Network, NetworkError};
+pub use facades::{Facade, FacadeConfig, browser_use_vnc::Agent};
 pub use listen::serve;
 pub use media::{Count, Media};
 pub use oidc::{ClaimRule, OidcConfig};
@@ -50,6 +53,11 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Reverse proxies whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Origins besides our own whose pages may do more than look, such as `http://localhost:5173`: of pages behind a proxy that
+    /// passes our paths on under another name.
+    pub allowed_origins: Vec<String>,
+    /// Interfaces of other systems.
+    pub facades: FacadeConfig,
     /// Who may sign in with a password, if anybody.
     pub users: Option<Arc<Users>>,
     /// Who may sign in with an OpenID provider, if anybody.
@@ -71,8 +79,9 @@ pub(crate) struct Shared {
     pub(crate) fleet: Fleet,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
-    pub(crate) sign_in: SignIn,
     pub(crate) media: OnceLock<Media>,
+    pub(crate) facades: facades::State,
+    pub(crate) sign_in: SignIn,
 }
 
 impl Shared {
@@ -94,8 +103,9 @@ impl Shared {
 impl Gateway {
     /// Makes the door to a fleet.
     pub fn new(fleet: Fleet, config: Config) -> Self {
+        let facades = facades::State::from_environment();
         let sign_in = SignIn::new(&config);
-        let shared = Shared { fleet, config, metrics: Metrics::default(), media: OnceLock::new(), sign_in };
+        let shared = Shared { fleet, config, metrics: Metrics::default(), media: OnceLock::new(), facades, sign_in };
         Self { shared: Arc::new(shared), console: None }
     }
 
@@ -124,9 +134,10 @@ impl Gateway {
             .route("/readyz", get(metrics::readyz))
             .route("/metrics", get(metrics::metrics))
             .merge(connect::router())
+            .merge(facades::router(&self.shared))
             .merge(proxy::router())
-            .fallback(problem::not_found)
-            .method_not_allowed_fallback(problem::wrong_method);
+            .fallback(facades::not_found)
+            .method_not_allowed_fallback(facades::wrong_method);
         let routes = match self.shared.config.path_prefix.as_str() {
             "" => routes,
             prefix => Router::new().nest(&format!("{prefix}/"), routes).fallback(problem::not_found),

@@ -25,6 +25,7 @@ use crate::{
     Shared,
     caller::Caller,
     exposition::Exposition,
+    facades,
     problem::{Answer, Problem},
 };
 
@@ -90,8 +91,8 @@ impl Default for Metrics {
 const TEXT: (HeaderName, &str) = (header::CONTENT_TYPE, "text/plain; charset=utf-8");
 
 /// The process answers.
-pub(crate) async fn healthz() -> Response {
-    ([TEXT], "ok\n").into_response()
+pub(crate) async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
+    facades::health(&shared).unwrap_or_else(|| ([TEXT], "ok\n").into_response())
 }
 
 /// Sessions can be created and found: the database answers.
@@ -124,6 +125,7 @@ pub(crate) async fn metrics(
     }
     let mut registry = Registry::default();
     register(&shared, &mut registry);
+    facades::register(&shared, &mut registry);
     let running = if sees_sessions { shared.fleet.running() } else { Vec::new() };
     if sees_sessions {
         register_sessions(&mut registry, &running);

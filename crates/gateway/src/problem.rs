@@ -74,6 +74,11 @@ impl Problem {
         self.kind.rsplit(':').next().unwrap_or_default()
     }
 
+    /// Status and text, for those who say them in another shape.
+    pub(crate) fn parts(&self) -> (StatusCode, &str) {
+        (StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &self.detail)
+    }
+
     pub(crate) fn missing() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", Error::NotFound.to_string())
     }

@@ -28,6 +28,7 @@ use crate::{
     media::Media,
     metrics::Direction,
     problem::{Answer, Problem},
+    vnc,
 };
 
 /// How long a client may pause while it sends a body.
@@ -38,7 +39,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 const BUFFER: usize = 16 * 1024;
 
 /// Says where viewers reach the port for media.
-const MEDIA: &str = "x-glasshouse-media";
+pub(crate) const MEDIA: &str = "x-glasshouse-media";
 
 /// Headers of one connection only (RFC 9110, 7.6.1), and those that only we may say.
 const DROPPED: [&str; 15] = [
@@ -76,6 +77,10 @@ async fn pass(State(shared): State<Arc<Shared>>, ClientOf(client): ClientOf, Id(
         let folder = format!("{}/s/{id}/", client.prefix);
         return Ok(axum::response::Redirect::permanent(&folder).into_response());
     };
+    if vnc::has(rest) && wanted_upgrade(request.headers())? {
+        let rest = rest.to_owned();
+        return vnc::pass(shared, client, id, &rest, request).await;
+    }
     let entered = shared.fleet.enter(&id, !UNUSED.contains(&rest)).await.map_err(refused)?;
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let target: Uri = format!("{}{rest}{query}", entered.path()).parse().map_err(|_| Problem::missing())?;
@@ -155,7 +160,7 @@ fn has_body(headers: &HeaderMap) -> bool {
 }
 
 /// A session that cannot be used yet can be soon.
-fn refused(error: Error) -> Problem {
+pub(crate) fn refused(error: Error) -> Problem {
     match error {
         Error::Conflict(text) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "creating", text).retry(Duration::from_secs(1))

@@ -42,16 +42,20 @@ impl Socket {
         claimed: Claimed,
     ) -> io::Result<Self> {
         let listener = UnixListener::bind(managed.socket())?;
+        let media = Arc::new(MediaPort { engine, last: Mutex::default() });
+        let known = |routes: Router| {
+            routes.layer(map_request(name_peer)).layer(map_request_with_state(media.clone(), note_media))
+        };
+        let mini = known(server.mini_browser_router());
         // No path of a client's reaches these: the gateway puts the session's own before all of them.
         let ours = Router::new()
             .route("/managed/thaw", post(thaw))
             .route("/managed/frozen", get(frozen))
             .with_state(desktop.clone())
             .merge(glance::routes(desktop, server))
-            .merge(claimed.routes());
-        let media = Arc::new(MediaPort { engine, last: Mutex::default() });
-        let routes = routes.layer(map_request(name_peer)).layer(map_request_with_state(media, note_media));
-        let app = ours.fallback_service(routes);
+            .merge(claimed.routes())
+            .nest("/managed/mini-browser-isolation", mini);
+        let app = ours.fallback_service(known(routes));
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
                 tracing::error!(%error, "the session's socket failed");

@@ -310,6 +310,24 @@ pub(crate) enum Provider {
     Noauth,
 }
 
+/// Systems whose interface a server can have besides its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FacadeName {
+    /// The orchestrator of Mini-Browser-Isolation: /api/sessions and /ws/sessions, for its web page and its tests.
+    MiniBrowserIsolation,
+    /// The orchestrator of browser-use-vnc: /sessions, with stock noVNC at the address that it returns.
+    BrowserUseVnc,
+}
+
+impl From<FacadeName> for glasshouse_gateway::Facade {
+    fn from(name: FacadeName) -> Self {
+        match name {
+            FacadeName::MiniBrowserIsolation => Self::MiniBrowserIsolation,
+            FacadeName::BrowserUseVnc => Self::BrowserUseVnc,
+        }
+    }
+}
+
 pub(crate) fn parse_size(text: &str) -> Result<Size, String> {
     let wrong = || format!("expected WIDTHxHEIGHT, such as 1280x720, got {text:?}");
     let (width, height) = text.split_once('x').ok_or_else(wrong)?;

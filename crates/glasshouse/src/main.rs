@@ -20,9 +20,9 @@ mod remote;
 mod rest;
 mod serve;
 mod session;
-mod vnc;
 mod tls;
 mod users;
+mod vnc;
 mod walls;
 mod web;
 

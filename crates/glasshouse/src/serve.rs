@@ -1,6 +1,7 @@
 //! `glasshouse serve`: many sessions behind one door.
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsString,
     fs,
@@ -15,11 +16,11 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Parser};
 use glasshouse_fleet::{Bounds, Config, Fleet, Limits, PoolConfig, Spec};
-use glasshouse_gateway::{Gateway, Network};
+use glasshouse_gateway::{Agent, FacadeConfig, Gateway, Network};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::{Cli, Command, LogOptions},
+    cli::{Cli, Command, FacadeName, LogOptions},
     front::Front,
     opened::Opened,
 };
@@ -51,6 +52,28 @@ pub(crate) struct ServeOptions {
     /// Reverse proxy whose X-Forwarded-For, -Host and -Proto are believed: an address or a range (repeatable).
     #[arg(long = "trusted-proxy", env = "GLASSHOUSE_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
     trusted_proxies: Vec<Network>,
+
+    /// Origin besides our own whose pages may use the API, such as http://localhost:5173: of pages behind a proxy that passes our
+    /// paths on under another name (repeatable).
+    #[arg(long = "allowed-origin", env = "GLASSHOUSE_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    allowed_origins: Vec<String>,
+
+    /// Serve the interface of another system too, so that its clients work unchanged (repeatable).
+    #[arg(long = "facade", env = "GLASSHOUSE_FACADES", value_enum, value_name = "SYSTEM", value_delimiter = ',')]
+    facades: Vec<FacadeName>,
+
+    /// Let whoever reaches these interfaces use them, without a token. Only for a private network.
+    #[arg(long, env = "GLASSHOUSE_FACADE_OPEN", requires = "facades")]
+    facade_open: bool,
+
+    /// Script that each session of browser-use-vnc runs within its walls, on its display: a file that ends in .py, .sh, .js or
+    /// .mjs. The session ends 10 s after it. Without it, such a session has a browser.
+    #[arg(long, env = "GLASSHOUSE_AGENT", requires = "facades", value_name = "FILE")]
+    agent: Option<PathBuf>,
+
+    /// File with variables for that script, a NAME=VALUE a line.
+    #[arg(long, env = "GLASSHOUSE_AGENT_ENV", requires = "agent", value_name = "FILE")]
+    agent_env: Option<PathBuf>,
 
     /// Who may sign in, besides those who have a token.
     #[command(flatten)]
@@ -170,6 +193,7 @@ pub(crate) fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
 async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     // The state comes first: a server that is about to end lets go of it last.
     let state = options.state.directory()?;
+    let agent = agent(options)?;
     let fleet = Fleet::start(config(options, state.clone())?).await?;
     let (token, is_new) = fleet.admin_token().await?;
     let front = Front::open(options.listen, options.media_address, &fleet).await?;
@@ -177,6 +201,9 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     let host = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
     let near = SocketAddr::new(host, listen.port());
     let url = format!("{}{}/", options.tls.origin(near, &options.allowed_hosts), options.path_prefix);
+    if options.facade_open && !listen.ip().is_loopback() {
+        tracing::warn!(%listen, "anybody who reaches this address can create, control and end sessions (--facade-open)");
+    }
     let file = address_file(&state);
     // The command line of this machine needs no TLS.
     write_private(&file, &format!("http://{near}{}/", options.path_prefix))
@@ -188,6 +215,12 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
             path_prefix: options.path_prefix.clone(),
             allowed_hosts: options.allowed_hosts.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
+            allowed_origins: options.allowed_origins.clone(),
+            facades: FacadeConfig {
+                served: options.facades.iter().map(|name| (*name).into()).collect(),
+                open: options.facade_open,
+                agent,
+            },
             tls: options.tls.open()?,
             ..options.sign_in.door()?
         },
@@ -207,6 +240,26 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     fleet.close_pool().await;
     served?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The script of the user's own, if there is one.
+fn agent(options: &ServeOptions) -> anyhow::Result<Option<Agent>> {
+    let Some(script) = &options.agent else { return Ok(None) };
+    fs::File::open(script).with_context(|| format!("cannot read the script {}", script.display()))?;
+    let mut environment = BTreeMap::new();
+    if let Some(file) = &options.agent_env {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        for (index, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            // The line itself may be a secret.
+            let wrong = || format!("{}, line {}: expected NAME=VALUE", file.display(), index + 1);
+            let (name, value) = line.split_once('=').filter(|(name, _)| !name.is_empty()).with_context(wrong)?;
+            environment.insert(name.trim().to_owned(), value.to_owned());
+        }
+    }
+    Agent::new(script.clone(), environment).map(Some).map_err(anyhow::Error::msg)
 }
 
 fn config(options: &ServeOptions, state: PathBuf) -> anyhow::Result<Config> {

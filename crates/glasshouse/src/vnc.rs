@@ -30,11 +30,7 @@ const FOLDERS: [&str; 3] = ["/app/", "/core/", "/vendor/"];
 pub(crate) fn make(options: &SessionOptions, desktop: &Arc<Desktop>, server: &Server) -> Option<Rfb> {
     desktop.rfb_socket()?;
     let door = Entrance { desktop: desktop.clone(), server: server.clone() };
-    Some(Rfb::new(Config {
-        door: Arc::new(door),
-        allowed_origins: options.cors.clone(),
-        max_clients: MAX_CLIENTS,
-    }))
+    Some(Rfb::new(Config { door: Arc::new(door), allowed_origins: options.cors.clone(), max_clients: MAX_CLIENTS }))
 }
 
 /// Whether a path is a page of noVNC, or a file that it loads.
@@ -143,7 +139,9 @@ mod tests {
 
     #[test]
     fn paths() {
-        for path in ["/novnc", "/novnc/", "/novnc/vnc.html", "/vnc.html", "/vnc_lite.html", "/core/rfb.js", "/app/ui.js"] {
+        for path in
+            ["/novnc", "/novnc/", "/novnc/vnc.html", "/vnc.html", "/vnc_lite.html", "/core/rfb.js", "/app/ui.js"]
+        {
             assert!(is_page(path), "{path}");
         }
         for path in ["/", "/index.html", "/novncx", "/assets/x.js", "/api/vnc.html"] {

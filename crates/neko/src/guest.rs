@@ -6,13 +6,7 @@ use glasshouse_room::{ConnectionId, Profile};
 use glasshouse_webrtc::ViewerId;
 use tokio::sync::watch;
 
-use crate::{
-    Server,
-    auth::Identity,
-    links::Role,
-    payload, secret,
-    ws::Running,
-};
+use crate::{Server, auth::Identity, links::Role, payload, secret, ws::Running};
 
 /// Why somebody is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,9 +30,9 @@ const MAX_ANSWER: usize = 1024 * 1024;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Usage {
     /// Processor time since the start; null where nothing counts it.
-    cpu_seconds: Option<f64>,
+    pub(crate) cpu_seconds: Option<f64>,
     /// Memory, cached files included; null where nothing counts it.
-    memory_bytes: Option<u64>,
+    pub(crate) memory_bytes: Option<u64>,
     /// Bytes of picture and sound that went to the viewers who are connected now.
     sent_bytes: u64,
     /// Viewers.
@@ -88,11 +88,16 @@ pub(crate) async fn thumbnail(
 ))]
 pub(crate) async fn usage(State(shared): State<Arc<Shared>>, caller: Caller, Id(id): Id) -> Answer<Response> {
     caller.session(Power::View, &id)?;
-    let (entered, (status, _, body)) = ask(&shared, &id, "/managed/usage", None).await?;
+    let usage = used(&shared, &id).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(usage)).into_response())
+}
+
+/// What a session says that it uses.
+pub(crate) async fn used(shared: &Shared, id: &SessionId) -> Answer<Usage> {
+    let (entered, (status, _, body)) = ask(shared, id, "/managed/usage", None).await?;
     let usage: Option<Usage> = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK);
     let silent = || entered.explained(Error::Session(format!("it does not say what it uses: {status}")));
-    let usage = usage.ok_or_else(silent)?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(usage)).into_response())
+    Ok(usage.ok_or_else(silent)?)
 }
 
 /// What a session answers: status, `ETag` and body.

@@ -100,7 +100,7 @@ pub(crate) struct Ticket {
 }
 
 /// The strongest power that a room knows.
-fn strongest(powers: Powers) -> Option<(Power, LinkRole)> {
+pub(crate) fn strongest(powers: Powers) -> Option<(Power, LinkRole)> {
     [(Power::Admin, LinkRole::Admin), (Power::Control, LinkRole::Member), (Power::View, LinkRole::Watcher)]
         .into_iter()
         .find(|(power, _)| powers.allow(*power))

@@ -255,10 +255,8 @@ fn port(client: &Client) -> u16 {
 /// The address of a session's screen. Unless facades are open, it has a token for that session alone, behind the `#`, which
 /// noVNC reads and no server is sent.
 async fn address(shared: &Shared, client: &Client, id: &SessionId) -> Result<String, Failure> {
-    let page = format!(
-        "{}://{}{}/s/{id}/vnc.html?autoconnect=true&resize=scale",
-        client.scheme, client.host, client.prefix
-    );
+    let page =
+        format!("{}://{}{}/s/{id}/vnc.html?autoconnect=true&resize=scale", client.scheme, client.host, client.prefix);
     if shared.config.facades.open {
         return Ok(page);
     }

@@ -194,7 +194,8 @@ async fn create_inner(shared: &Arc<Shared>, caller: &Caller, request: Request) -
             watcher.facades.mini.metrics.failed_to_start();
         }
     });
-    shared.fleet.wait(&view.id, ANSWER_WITHIN).await?;
+    // What became of it is told when it is asked for.
+    let _ = shared.fleet.wait(&view.id, ANSWER_WITHIN).await;
     tokio::time::sleep_until(start + ANSWER_AFTER).await;
     let answer = json!({ "sessionId": name, "status": "starting", "createdAt": view.created_at });
     Ok((StatusCode::CREATED, Json(answer)).into_response())

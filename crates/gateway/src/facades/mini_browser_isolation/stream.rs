@@ -85,7 +85,7 @@ async fn offer_inner(
     let offer: Offer = serde_json::from_slice(&body).map_err(|error| Refusal::bad(error.to_string()))?;
     let mut entered = when_ready(shared, &found, OFFER).await?;
     let token = ticket(shared, &found, &caller).await?;
-    let exchange = exchange(&entered, client, "offer", json!({ "sdp": offer.sdp, "token": token }));
+    let exchange = exchange(shared, &entered, client, "offer", json!({ "sdp": offer.sdp, "token": token }));
     let (answer, rest) = tokio::time::timeout(ANSWER, exchange).await.map_err(|_| Refusal::unreachable())??;
     // The session is in use for as long as the viewer is there.
     entered.connected();
@@ -96,7 +96,7 @@ async fn offer_inner(
             () = drain(rest) => {}
             () = over => {
                 // One that cannot be told so any more is gone as well.
-                let _ = exchange_once(&entered, &client, &answer.guest).await;
+                let _ = send_away(&shared, &entered, &client, &answer.guest).await;
             }
         }
     });
@@ -120,9 +120,15 @@ async fn when_ready(shared: &Shared, found: &Found, patience: Duration) -> Resul
 }
 
 /// Asks a session; returns the first line of its answer, and what follows.
-async fn exchange(entered: &Use, client: &Client, what: &str, body: Value) -> Result<(Answer, Incoming), Refusal> {
+async fn exchange(
+    shared: &Shared,
+    entered: &Use,
+    client: &Client,
+    what: &str,
+    body: Value,
+) -> Result<(Answer, Incoming), Refusal> {
     let failed = |_| Refusal::unreachable();
-    let response = send(entered, client, what, body).await?;
+    let response = send(shared, entered, client, what, body).await?;
     let (status, mut body) = (response.status(), response.into_body());
     let mut text = Vec::new();
     while !text.contains(&b'\n') && text.len() <= MAX_ANSWER {
@@ -145,14 +151,20 @@ async fn exchange(entered: &Use, client: &Client, what: &str, body: Value) -> Re
 }
 
 /// Sends a guest of a session away.
-async fn exchange_once(entered: &Use, client: &Client, guest: &str) -> Result<(), Refusal> {
-    let sent = tokio::time::timeout(ANSWER, send(entered, client, "leave", json!({ "guest": guest }))).await;
+async fn send_away(shared: &Shared, entered: &Use, client: &Client, guest: &str) -> Result<(), Refusal> {
+    let sent = tokio::time::timeout(ANSWER, send(shared, entered, client, "leave", json!({ "guest": guest }))).await;
     sent.map_err(|_| Refusal::unreachable())?.map(drop)
 }
 
-async fn send(entered: &Use, client: &Client, what: &str, body: Value) -> Result<hyper::Response<Incoming>, Refusal> {
+async fn send(
+    shared: &Shared,
+    entered: &Use,
+    client: &Client,
+    what: &str,
+    body: Value,
+) -> Result<hyper::Response<Incoming>, Refusal> {
     let mut sender = socket::connect::<Full<Bytes>>(&entered.socket()).await?;
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(Method::POST)
         .uri(format!("{SESSION}/{what}"))
         .header(header::HOST, "localhost")
@@ -161,6 +173,10 @@ async fn send(entered: &Use, client: &Client, what: &str, body: Value) -> Result
         .header("x-glasshouse-local", client.local.to_string())
         .body(Full::new(Bytes::from(body.to_string())))
         .map_err(|_| Refusal::unreachable())?;
+    if let Some(media) = shared.media.get() {
+        let address = media.address.parse().map_err(|_| Refusal::unreachable())?;
+        request.headers_mut().insert(proxy::MEDIA, address);
+    }
     sender.send_request(request).await.map_err(|_| Refusal::unreachable())
 }
 
