@@ -145,12 +145,12 @@ fn sees_a_frame(rig: &Rig, client: &mut Client) {
 
 /// A binding request (RFC 8489) whose integrity is no use.
 fn binding_request(username: &str) -> Vec<u8> {
-    let mut attributes = vec![0, 6, 0, u8::try_from(username.len()).unwrap()];
+    let mut attributes = vec![0, 6, 0, username.len() as u8];
     attributes.extend(username.as_bytes());
     attributes.resize(attributes.len().next_multiple_of(4), 0);
     attributes.extend([0, 8, 0, 20]);
     attributes.extend([7; 20]);
-    let mut request = vec![0, 1, 0, u8::try_from(attributes.len()).unwrap()];
+    let mut request = vec![0, 1, 0, attributes.len() as u8];
     request.extend([0x21, 0x12, 0xa4, 0x42]);
     request.extend([7; 12]);
     request.extend(attributes);
