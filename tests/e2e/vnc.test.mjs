@@ -72,6 +72,8 @@ async function passed() {
 /** A page of noVNC at an address of the session, connected, at full size. */
 async function open(path, { prepare } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 720 } });
+  // A page from the disk is not on this machine, as far as Chromium can tell.
+  if (prepare) await context.grantPermissions(['local-network-access']);
   const page = await context.newPage();
   await prepare?.(page);
   await page.goto(session.origin + path);
@@ -166,18 +168,12 @@ test('who only watches sees everything and changes nothing', async () => {
   await viewer.close();
 });
 
-test('clipboard and size are for the one in control', async () => {
+test('the clipboard is for the one in control', async () => {
   const client = await RfbClient.connect(socket(admin));
   client.cutText('too early');
   client.click(300, 100);
   client.cutText('from VNC');
   await until('the clipboard', async () => (await session.api('GET', '/v1/desktop/clipboard', undefined, admin)).body.text === 'from VNC');
-  client.resize(1024, 768);
-  await until('the size', async () => (await session.api('GET', '/api/room/screen', undefined, admin)).body.width === 1024);
-  client.resize(1, 1);
-  client.resize(1280, 720);
-  await until('the size is back', async () => (await session.api('GET', '/api/room/screen', undefined, admin)).body.width === 1280);
-  await until('the page has its size', () => pages.reports.findLast(({ type }) => type === 'size')?.width === 1280);
   await client.close();
 });
 
