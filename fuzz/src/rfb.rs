@@ -55,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
     parser.push(&out);
     while let Some(message) = parser.next().expect("only what was understood passes") {
         let is_input = matches!(message.kind, Kind::Key { .. } | Kind::Pointer { .. });
-        let is_picture = matches!(message.kind, Kind::Handshake | Kind::Picture | Kind::Encodings);
+        let is_picture = matches!(message.kind, Kind::Handshake | Kind::Init | Kind::Picture | Kind::Encodings);
         assert!(is_picture || (is_input && may_control), "{:?} has passed", message.kind);
     }
 });

@@ -36,6 +36,8 @@ pub enum Error {
 pub enum Kind {
     /// Part of the handshake.
     Handshake,
+    /// The end of the handshake.
+    Init,
     /// How the picture is wanted, and when.
     Picture,
     /// Encodings that the client knows.
@@ -155,7 +157,8 @@ impl Parser {
     fn head(&self, rest: &[u8]) -> Result<Head, Error> {
         match self.phase {
             Phase::Version => Ok(Head::Whole(Kind::Handshake, VERSION)),
-            Phase::Security | Phase::Init => Ok(Head::Whole(Kind::Handshake, 1)),
+            Phase::Security => Ok(Head::Whole(Kind::Handshake, 1)),
+            Phase::Init => Ok(Head::Whole(Kind::Init, 1)),
             Phase::Messages => message(rest),
         }
     }
@@ -270,7 +273,7 @@ mod tests {
         let expected = vec![
             (Kind::Handshake, 12),
             (Kind::Handshake, 1),
-            (Kind::Handshake, 1),
+            (Kind::Init, 1),
             (Kind::Picture, 20),
             (Kind::Encodings, 12),
             (Kind::Picture, 10),

@@ -12,6 +12,12 @@ const MAX_KEYS: usize = 32;
 /// longer; QEMU's sound; switching the machine off; general input.
 const WITHHELD: [i32; 4] = [-316, -259, -309, -305];
 
+/// Tells of other sizes of the screen. Xvnc 1.12 ends when the size changes while a client has not said that it knows of them, and
+/// its display with it. A client that really does not is lost then, as it would be in any case.
+const DESKTOP_SIZE: i32 = -223;
+/// The list that holds until the client has sent its own: raw, as RFC 6143 has it without one, and that.
+const FIRST: [u8; 12] = [2, 0, 0, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x21];
+
 /// The gate of one client.
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -34,6 +40,11 @@ impl Gate {
         while let Some(Message { kind, bytes }) = parser.next()? {
             let (passes, acts) = match kind {
                 Kind::Handshake | Kind::Picture => (true, false),
+                Kind::Init => {
+                    out.extend_from_slice(bytes);
+                    out.extend(FIRST);
+                    (false, false)
+                }
                 Kind::Encodings => {
                     encodings(bytes, out);
                     (false, false)
@@ -106,7 +117,7 @@ fn press(keys: &mut Vec<Vec<u8>>, bytes: &[u8]) {
     keys.push(up);
 }
 
-/// A list of encodings without those that are withheld.
+/// A list of encodings without those that are withheld, and with the one that every client has to have.
 fn encodings(bytes: &[u8], out: &mut Vec<u8>) {
     let (head, list) = bytes.split_at(4);
     let start = out.len();
@@ -114,11 +125,13 @@ fn encodings(bytes: &[u8], out: &mut Vec<u8>) {
     let mut count = 0_u16;
     for encoding in list.chunks_exact(4) {
         let number = i32::from_be_bytes([encoding[0], encoding[1], encoding[2], encoding[3]]);
-        if !WITHHELD.contains(&number) {
+        if !WITHHELD.contains(&number) && number != DESKTOP_SIZE {
             out.extend_from_slice(encoding);
             count += 1;
         }
     }
+    out.extend(DESKTOP_SIZE.to_be_bytes());
+    count += 1;
     out[start + 2..start + 4].copy_from_slice(&count.to_be_bytes());
 }
 
@@ -193,7 +206,7 @@ mod tests {
 
     fn greeted() -> Gate {
         let mut gate = Gate::default();
-        assert_eq!(passed(&mut gate, &mut Person::default(), &[HELLO]), HELLO);
+        assert_eq!(passed(&mut gate, &mut Person::default(), &[HELLO]), [HELLO, &FIRST].concat());
         gate
     }
 
@@ -254,7 +267,7 @@ mod tests {
         let asked = list(&[7, -316, 16, -309, -258, -259, -305, 0]);
         assert_eq!(
             passed(&mut gate, &mut person, &[&asked, &UPDATE]),
-            [list(&[7, 16, -258, 0]), UPDATE.into()].concat()
+            [list(&[7, 16, -258, 0, -223]), UPDATE.into()].concat()
         );
     }
 }
