@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Fleet } from './lib/serve.mjs';
 import { ROOT } from './lib/session.mjs';
-import { until } from './lib/wait.mjs';
 
 const PROGRAM = process.env.GLASSHOUSE_SCHEMATHESIS ?? join(ROOT, 'target/tools/schemathesis/bin/schemathesis');
 const CHECKS = ['not_a_server_error', 'status_code_conformance', 'content_type_conformance', 'response_headers_conformance', 'response_schema_conformance'];
@@ -29,7 +28,7 @@ after(() => { if (place) rmSync(place, { recursive: true, force: true }); });
 
 /**
  * Lets it run on operations that options choose, with `id` as the session that paths name, and returns what it says. Events never end,
- * and it cannot make an archive. One expression leaves out what it has to: conditions of several options would all have to hold.
+ * it cannot make an archive, and it would take our own token back, which it finds in the list. One expression leaves out what it has to: conditions of several options would all have to hold.
  */
 async function fuzz(name, options, { id, examples, without = [] }) {
   assert.ok(existsSync(PROGRAM), `there is no ${PROGRAM}: cargo xtask test installs it`);
@@ -52,12 +51,13 @@ async function fuzz(name, options, { id, examples, without = [] }) {
 const cases = (text) => Number(/(\d+) generated/.exec(text)?.[1] ?? 0);
 
 test('everything, with what comes to its mind', async () => {
-  const text = await fuzz('all', [], { examples: 15 });
+  const text = await fuzz('all', [], { examples: 15, without: ['^DELETE /api/v1/tokens'] });
   assert.ok(cases(text) > 300, text);
 });
 
 test('a session that is there', async () => {
-  await until('there is room', async () => (await fleet.api('GET', 'api/v1/sessions?limit=200')).body.sessions.length < SESSIONS);
+  // What it has made may live for a year.
+  for (const { id } of (await fleet.api('GET', 'api/v1/sessions?limit=200')).body.sessions) await fleet.api('DELETE', `api/v1/sessions/${id}`);
   const session = await fleet.create({ app: 'none', sound: false, max_lifetime_seconds: 0 });
   const text = await fuzz('one', ['--include-path-regex', String.raw`/sessions/\{id\}`], { id: session.id, examples: 8, without: ['/extend$', '^(DELETE|PATCH) '] });
   assert.ok(cases(text) > 50, text);
