@@ -10,7 +10,7 @@ use std::{
 };
 
 use glasshouse_media::{DEFAULT_CODEC, Quality};
-use glasshouse_webrtc::{Config, ConnectOptions, Engine, VideoChoice, ViewerId};
+use glasshouse_webrtc::{Config, ConnectOptions, Engine, Port, VideoChoice, ViewerId};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
 
@@ -22,8 +22,7 @@ struct World {
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let config = Config {
-        udp: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        tcp_port: None,
+        port: Port::Own { udp: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tcp: None },
         nat1to1: Vec::new(),
         codec: DEFAULT_CODEC,
     };
