@@ -1,7 +1,7 @@
 // Mini-Browser-Isolation's page and API against us: its steps, its shapes, its statuses.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { serveFront } from './lib/front.mjs';
 import { servePages } from './lib/pages.mjs';
@@ -30,6 +30,13 @@ after(async () => {
   fleet?.kill();
   await front?.stop();
   await pages?.stop();
+});
+
+// What a failed test has left would take the place of the next one's.
+afterEach(async () => {
+  if (fleet.seen.child.exitCode !== null) return;
+  const { body } = await fleet.api('GET', 'api/v1/sessions');
+  await Promise.all(body.sessions.map(({ id }) => fleet.api('DELETE', `api/v1/sessions/${id}`)));
 });
 
 /** The original's API, as any client uses it: status, body and headers. */
@@ -100,15 +107,15 @@ async function drive(page) {
   for (const [button, number] of [['left', 0], ['middle', 1], ['right', 2]]) {
     pages.reports.length = 0;
     await page.mouse.click(...point(400, 600), { button });
-    await until(`a ${button} click`, () => events('mouseup').some((event) => event.button === number));
-    const down = events('mousedown');
-    assert.deepEqual(down.map((event) => [event.button, ...event.screen]), [[number, 400, 600]]);
+    // Clicks of before, made while nobody knew whether one arrives, may still come.
+    const here = (type) => events(type).filter(({ screen }) => `${screen}` === '400,600').map((event) => event.button);
+    await until(`a ${button} click`, () => here('mouseup').includes(number));
+    assert.deepEqual([here('mousedown'), here('mouseup')], [[number], [number]]);
   }
   for (const [x, y] of [[0, 120], [0, -120], [120, 0], [-120, 0]]) {
     pages.reports.length = 0;
     await page.mouse.wheel(x, y);
-    const wheel = await until(`the wheel ${x},${y}`, () => events('wheel')[0]);
-    assert.deepEqual([Math.sign(wheel.x), Math.sign(wheel.y)], [Math.sign(x), Math.sign(y)], JSON.stringify(wheel));
+    await until(`the wheel ${x},${y}`, () => events('wheel').some((event) => Math.sign(event.x) === Math.sign(x) && Math.sign(event.y) === Math.sign(y)));
   }
   await until('the field has the keyboard', async () => {
     await page.mouse.click(...point(200, 100));
