@@ -79,7 +79,9 @@ impl Fleet {
         };
         let Some(ticket) = self.inner.waiting.enter(grant.who()) else { return Err(refused) };
         loop {
-            if tokio::time::timeout_at(until, ticket.turn()).await.is_err() {
+            // One whose turn it is already would never be late otherwise.
+            let is_late = tokio::time::Instant::now() >= until;
+            if is_late || tokio::time::timeout_at(until, ticket.turn()).await.is_err() {
                 return Err(refused);
             }
             refused = match self.create_in_turn(grant, spec.clone(), key.clone(), true).await {

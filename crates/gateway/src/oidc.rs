@@ -360,10 +360,11 @@ pub(crate) async fn callback(
             Ok(response)
         }
         Err(refusal) => {
-            shared
-                .fleet
-                .audit(login::audit(&client, "anonymous", "login.failed", "", &format!("oidc: {}", refusal.word())))
-                .await;
+            // Anybody can come here with nothing, as often as they like: the log is not filled with that.
+            if refusal != Refusal::Stale {
+                let detail = format!("oidc: {}", refusal.word());
+                shared.fleet.audit(login::audit(&client, "anonymous", "login.failed", "", &detail)).await;
+            }
             Ok(refused(&client, refusal))
         }
     }
