@@ -1,4 +1,5 @@
 //! Pictures as JPEG: the right ones, after changes only, and only while somebody wants them.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its failure")]
 
 mod common;
 
