@@ -74,7 +74,8 @@ fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 fn is(value: &Value, text: &str) -> bool {
     match value {
         Value::String(own) => own == text,
-        Value::Bool(_) | Value::Number(_) => value.to_string() == text,
+        Value::Bool(own) => text == if *own { "true" } else { "false" },
+        Value::Number(own) => own.to_string() == text,
         _ => false,
     }
 }
