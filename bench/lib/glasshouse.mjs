@@ -9,7 +9,7 @@ const PROGRAM = process.env.GLASSHOUSE ?? join(ROOT, 'target', 'release', 'glass
 
 export class Glasshouse {
   name = 'Glasshouse';
-  selector = 'video';
+  selector = 'video,canvas';
 
   /** Starts a session that shows `url` full screen. `flags`: further options of `glasshouse session`. */
   async start(url, flags = []) {
