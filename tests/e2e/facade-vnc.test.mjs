@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { RfbClient, refusal } from './lib/rfb.mjs';
 import { Fleet } from './lib/serve.mjs';
+import { runToEnd } from './lib/session.mjs';
 import { launch } from './lib/viewer.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -158,7 +159,7 @@ kill $!
   await open.seen.ended;
   await open.serve();
   assert.equal((await call(open, 'GET', `sessions/${id}`)).status, 200);
-  const done = await open.command('exec', session, '--', 'touch', 'stop');
+  const done = await runToEnd(['exec', '--state', open.state, session, '--', 'touch', 'stop']);
   assert.equal(done.code, 0, done.err);
   await until('the session is over', async () => (await call(open, 'GET', `sessions/${id}`)).status === 404);
   const { body } = await open.api('GET', `api/v1/sessions/${session}`);

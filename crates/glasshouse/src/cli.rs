@@ -23,6 +23,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one session: a desktop with a program on it, and its room.
+    // What a session of a server is asked for comes after what all of them are given.
+    #[command(args_override_self = true)]
     Session(Box<SessionOptions>),
     /// Run many sessions behind one port, with an API.
     Serve(Box<crate::serve::ServeOptions>),
