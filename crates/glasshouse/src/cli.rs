@@ -23,7 +23,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one session: a desktop with a program on it, and its room.
-    // What a session of a server is asked for comes after what all of them are given.
+    // What all sessions of a server are given comes after what one of them is asked for, and wins.
     #[command(args_override_self = true)]
     Session(Box<SessionOptions>),
     /// Run many sessions behind one port, with an API.
