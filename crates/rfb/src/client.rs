@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Largest clipboard in bytes that is passed on: Xvnc's own limit. More is read over.
 pub const MAX_CUT_TEXT: usize = 256 * 1024;
 /// Most encodings in one list; clients know some thirty.
-const MAX_ENCODINGS: usize = 256;
+pub(crate) const MAX_ENCODINGS: usize = 256;
 /// Longest payload of a fence (rfbproto, "Fence").
 const MAX_FENCE: usize = 64;
 

@@ -1,7 +1,7 @@
 //! The gate: of what a client says, that passes which its viewer may do now. Does no I/O.
 
 use crate::{
-    client::{Error, Kind, Message, Parser},
+    client::{Error, Kind, MAX_ENCODINGS, Message, Parser},
     seam::Viewer,
 };
 
@@ -117,7 +117,8 @@ fn press(keys: &mut Vec<Vec<u8>>, bytes: &[u8]) {
     keys.push(up);
 }
 
-/// A list of encodings without those that are withheld, and with the one that every client has to have.
+/// A list of encodings without those that are withheld, and with the one that every client has to have. Of one that is as long as
+/// may be, the last makes way for it.
 fn encodings(bytes: &[u8], out: &mut Vec<u8>) {
     let (head, list) = bytes.split_at(4);
     let start = out.len();
@@ -125,7 +126,8 @@ fn encodings(bytes: &[u8], out: &mut Vec<u8>) {
     let mut count = 0_u16;
     for encoding in list.chunks_exact(4) {
         let number = i32::from_be_bytes([encoding[0], encoding[1], encoding[2], encoding[3]]);
-        if !WITHHELD.contains(&number) && number != DESKTOP_SIZE {
+        let has_place = usize::from(count) < MAX_ENCODINGS - 1;
+        if has_place && !WITHHELD.contains(&number) && number != DESKTOP_SIZE {
             out.extend_from_slice(encoding);
             count += 1;
         }
@@ -269,5 +271,8 @@ mod tests {
             passed(&mut gate, &mut person, &[&asked, &UPDATE]),
             [list(&[7, 16, -258, 0, -223]), UPDATE.into()].concat()
         );
+        let longest: Vec<_> = (0..256).collect();
+        let with: Vec<_> = longest[..255].iter().copied().chain([-223]).collect();
+        assert_eq!(passed(&mut gate, &mut person, &[&list(&longest)]), list(&with));
     }
 }
