@@ -82,7 +82,9 @@ fn the_metadata_address_in_every_spelling() {
     let network = std::thread::spawn(|| {
         // SAFETY: changes the network namespace of this thread, which ends with the test.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
-        for command in ["link set lo up", "addr add 169.254.169.254/32 dev lo", "addr add fd00:ec2::254/128 dev lo"] {
+        for command in
+            ["link set lo up", "addr add 169.254.169.254/32 dev lo", "addr add fd00:ec2::254/128 dev lo nodad"]
+        {
             let done = std::process::Command::new("ip").args(command.split(' ')).status().unwrap();
             assert!(done.success(), "ip {command}");
         }
