@@ -2,6 +2,7 @@
 // nothing. And what the server itself takes.
 
 import { readFileSync, readdirSync } from 'node:fs';
+import { quantile } from './photon.mjs';
 import { residentMiB, sleep, until } from './process.mjs';
 import { Server } from './server.mjs';
 import { fixed, median, note } from './table.mjs';
@@ -25,9 +26,6 @@ function below(pid) {
   for (const one of found) found.push(...all.filter(({ parent }) => parent === one.pid));
   return found;
 }
-
-/** A quantile of numbers. */
-const quantile = (numbers, share) => [...numbers].sort((a, b) => a - b)[Math.min(numbers.length - 1, Math.floor(numbers.length * share))];
 
 export async function many(pages, quick) {
   const count = quick ? 4 : 30, seconds = quick ? 5 : 30, server = new Server(), ids = [];

@@ -12,4 +12,4 @@ rmSync(target, { recursive: true, force: true });
 mkdirSync(target, { recursive: true });
 const licences = readdirSync(join(library, 'docs')).filter((name) => name.startsWith('LICENSE')).map((name) => join('docs', name));
 for (const name of ['core', 'vendor', 'LICENSE.txt', 'AUTHORS', ...licences]) cpSync(join(library, name), join(target, name), { recursive: true });
-for (const name of ['vnc.html', 'vnc_lite.html', 'app']) cpSync(join(here, name), join(target, name), { recursive: true });
+for (const [name, from] of [['vnc.html', 'vnc.html'], ['vnc_lite.html', 'vnc.html'], ['app', 'app']]) cpSync(join(here, from), join(target, name), { recursive: true });

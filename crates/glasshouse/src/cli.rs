@@ -36,12 +36,6 @@ pub(crate) enum Command {
     User(crate::users::Verb),
     /// Say what is missing on this machine and how to get it.
     Doctor(DoctorOptions),
-    /// The parent of a desktop's programs; started by `session`.
-    #[command(hide = true)]
-    Keeper,
-    /// Builds the walls of a session from within; started by `session`.
-    #[command(hide = true)]
-    SandboxStage,
 }
 
 /// Options of `glasshouse session`.

@@ -48,16 +48,14 @@ fn main() -> ExitCode {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING_FROM);
         libc::mallopt(libc::M_ARENA_MAX, ARENAS);
     }
-    // Processes of their own that every session starts, and waits for: before the command line is described, which takes a
-    // millisecond, and before anything starts threads.
+    // The parent of a desktop's programs, and what builds the walls from within: processes of their own that every session
+    // starts and waits for, so before the command line is described, which takes a millisecond, and before there are threads.
     match env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
         Some("keeper") => return glasshouse_desktop::keeper::main(),
         Some("sandbox-stage") => return glasshouse_sandbox::stage::main(),
         _ => {}
     }
     let result = match cli::Cli::parse().command {
-        cli::Command::Keeper => return glasshouse_desktop::keeper::main(),
-        cli::Command::SandboxStage => return glasshouse_sandbox::stage::main(),
         cli::Command::Doctor(options) => doctor::run(&options),
         cli::Command::User(verb) => users::run(verb),
         cli::Command::Serve(options) => logging::start(&options.log).and_then(|()| serve::run(&options)),

@@ -28,8 +28,8 @@ export class Painter {
 
   constructor(
     readonly canvas: HTMLCanvasElement,
-    /** A frame was painted. */
-    readonly painted: () => void,
+    /** A frame was painted, of another size than the one before or not. */
+    readonly painted: (resized: boolean) => void,
     /** Frames are no longer painted: they are too large, or cannot be read. */
     readonly gaveUp: () => void,
   ) {}
@@ -102,11 +102,11 @@ export class Painter {
     this.#pixels = pixels;
     await frame.copyTo(pixels.data, { format: 'RGBA', layout: [{ offset: 0, stride: width * 4 }] });
     if (this.#reader !== reader) return;
-    // Setting a size clears the canvas, so only for another one.
-    if (this.canvas.width !== width) this.canvas.width = width;
-    if (this.canvas.height !== height) this.canvas.height = height;
+    const resized = this.canvas.width !== width || this.canvas.height !== height;
+    // Setting a size clears the canvas.
+    if (resized) Object.assign(this.canvas, { width, height });
     this.#context ??= this.canvas.getContext('2d', { alpha: false });
     this.#context?.putImageData(pixels, 0, 0);
-    this.painted();
+    this.painted(resized);
   }
 }

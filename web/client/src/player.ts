@@ -39,12 +39,11 @@ export class Player {
   readonly #abort = new AbortController();
   readonly #painter = new Painter(
     this.canvas,
-    () => this.#painted(),
+    (resized) => this.#painted(resized),
     () => this.#showVideo(),
   );
   /** The canvas shows the picture, frame by frame. */
   #painting = false;
-  #paintedSize = '';
   #frames = 0;
   #frameHandle = 0;
   #previous: { time: number; bytes: number; packets: number; lost: number; frames: number; decode: number; jitter: number; emitted: number } | null = null;
@@ -155,12 +154,10 @@ export class Player {
     if (track && Painter.can({ width: this.video.videoWidth, height: this.video.videoHeight })) this.#painter.start(track);
   }
 
-  #painted(): void {
+  #painted(resized: boolean): void {
     this.#frames++;
-    const size = `${this.canvas.width}×${this.canvas.height}`;
-    if (this.#painting && size === this.#paintedSize) return;
+    if (this.#painting && !resized) return;
     this.#painting = true;
-    this.#paintedSize = size;
     this.canvas.hidden = false;
     // Not shown, it costs nothing but the memory of a frame.
     this.video.hidden = true;

@@ -4,7 +4,7 @@
 
 import RFB from '../core/rfb.js';
 
-const isLite = document.body.hasAttribute('data-lite');
+const isLite = location.pathname.endsWith('/vnc_lite.html');
 const query = new URLSearchParams(location.search);
 const fragment = new URLSearchParams(location.hash.slice(1));
 
