@@ -1,6 +1,6 @@
 // The benchmark behind `cargo xtask bench`: prints the promises of SPECIFICATION.md and where we stand; see README.md here.
 //
-//   node bench/run.mjs [--quick] [--only part,part]      parts: start, cpu, quality, latency, fanout, fleet
+//   node bench/run.mjs [--quick] [--only part,part]      parts: start, cpu, quality, latency, fanout, fleet, programs
 //
 // Writes bench/out/PART.json and bench/out/table.txt. Numbers never make it fail; it exits with 1 when something could not be measured.
 
@@ -14,10 +14,11 @@ import { cpu } from './parts/cpu.mjs';
 import { fanout } from './parts/fanout.mjs';
 import { fleet } from './parts/fleet.mjs';
 import { latency } from './parts/latency.mjs';
+import { programs } from './parts/programs.mjs';
 import { quality } from './parts/quality.mjs';
 import { start } from './parts/start.mjs';
 
-const PARTS = { start, cpu, quality, latency, fanout, fleet };
+const PARTS = { start, cpu, quality, latency, fanout, fleet, programs };
 
 const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } });
 const chosen = values.only?.split(',') ?? Object.keys(PARTS);
