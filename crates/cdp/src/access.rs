@@ -16,6 +16,8 @@ const MAX_TOKENS: usize = 1_000;
 pub struct Grant {
     /// What it may do.
     pub policy: Arc<Policy>,
+    /// Public name of its token, which tells nothing about it; empty if it has none.
+    pub id: String,
     /// Until when; its connections are closed then.
     pub expires: Option<Instant>,
     revoked: watch::Sender<bool>,
@@ -25,7 +27,13 @@ impl Grant {
     /// A grant of this policy.
     #[must_use]
     pub fn new(policy: Policy, expires: Option<Instant>) -> Self {
-        Self { policy: Arc::new(policy), expires, revoked: watch::Sender::new(false) }
+        Self { policy: Arc::new(policy), id: String::new(), expires, revoked: watch::Sender::new(false) }
+    }
+
+    /// The same, with the public name of a token.
+    fn of(self, hash: &[u8; 32]) -> Self {
+        let id = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { id, ..self }
     }
 
     /// Takes it back: its connections are closed.
@@ -83,7 +91,8 @@ pub struct Tokens {
 impl Tokens {
     /// Adds a token that was made elsewhere.
     pub fn add(&self, token: &str, grant: Grant) {
-        if let Some(before) = self.grants.lock().insert(hash(token), Arc::new(grant)) {
+        let hash = hash(token);
+        if let Some(before) = self.grants.lock().insert(hash, Arc::new(grant.of(&hash))) {
             before.revoke();
         }
     }
@@ -109,7 +118,8 @@ impl Access for Tokens {
         if grants.len() >= MAX_TOKENS {
             return None;
         }
-        grants.insert(hash(&token), Arc::new(Grant::new(policy, expires)));
+        let hash = hash(&token);
+        grants.insert(hash, Arc::new(Grant::new(policy, expires).of(&hash)));
         Some(token)
     }
 

@@ -4,18 +4,23 @@
 //! flows on as it comes; what is strict is read to its end all the same, and a message that turns out to be unclear is
 //! never finished towards the browser, which therefore never acts on it.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde_json::{Value, json};
 
 use crate::{
     frame::{self, BINARY, CONTINUATION, HeaderReader, MAX_CONTROL, Malformed, TEXT},
     policy::{Finding, Policy, Verdict},
+    rider::{Rider, Tally},
     scan::Scanner,
+    wheel::{self, Call, Kind, Turn},
 };
 
 /// Most bytes of a message that are held back. A client names the method first or among the first things.
 pub(crate) const MAX_HELD: usize = 128 * 1024;
+
+/// Longest message that is noted where contents are asked for, in bytes.
+const MAX_NOTED: usize = 4 * 1024;
 
 /// CDP's code for what the server will not do.
 const SERVER_ERROR: i64 = -32_000;
@@ -37,6 +42,10 @@ enum Fate {
     Open,
     /// It needs to be there as a whole.
     Inspect,
+    /// It passes, and is looked at when it is whole, for those who watch.
+    Look,
+    /// It is held back until it is its program's turn.
+    Held,
     /// It flows, and is read on.
     Watched,
     /// It flows.
@@ -59,9 +68,11 @@ struct Frame {
 }
 
 /// The judge of one connection's messages.
-#[derive(Debug)]
 pub(crate) struct Filter {
     policy: Arc<Policy>,
+    rider: Option<Arc<Rider>>,
+    /// What it called.
+    tally: Tally,
     reader: HeaderReader,
     frame: Option<Frame>,
     /// A control frame, until it is whole; it may come between two fragments of a message that is held back.
@@ -76,10 +87,23 @@ pub(crate) struct Filter {
     payload: Vec<u8>,
 }
 
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter").field("policy", &self.policy).field("fate", &self.fate).finish_non_exhaustive()
+    }
+}
+
 impl Filter {
     pub(crate) fn new(policy: Arc<Policy>) -> Self {
+        Self::with_rider(policy, None)
+    }
+
+    /// The judge of a program that shares the wheel.
+    pub(crate) fn with_rider(policy: Arc<Policy>, rider: Option<Arc<Rider>>) -> Self {
         Self {
             policy,
+            rider,
+            tally: Tally::default(),
             reader: HeaderReader::default(),
             frame: None,
             control: Vec::new(),
@@ -94,16 +118,17 @@ impl Filter {
 
     /// Reads what a client has sent. Appends to `out` what the browser gets, and to `replies` what the client gets.
     ///
-    /// After an error nothing of `out` may be passed on, and the connection has to end.
+    /// Returns how many bytes are left: none, unless a message has to [wait](Filter::waits). After an error nothing of `out` may
+    /// be passed on, and the connection has to end.
     pub(crate) fn feed(
         &mut self,
         mut input: &[u8],
         out: &mut Vec<u8>,
         replies: &mut Vec<Reply>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<usize, Malformed> {
         loop {
             let Some(mut frame) = self.frame.take() else {
-                let Some((header, raw)) = self.reader.read(&mut input)? else { return Ok(()) };
+                let Some((header, raw)) = self.reader.read(&mut input)? else { return Ok(0) };
                 let frame = self.begin(header)?;
                 if frame.is_control {
                     self.control.extend_from_slice(raw.as_slice());
@@ -126,18 +151,49 @@ impl Filter {
             } else {
                 self.read(chunk, &frame, out)?;
                 frame.phase = (frame.phase + take) % 4;
+                if self.waits() {
+                    self.frame = Some(frame);
+                    return Ok(input.len());
+                }
                 if frame.left == 0 {
                     if frame.fin {
                         self.end_message(out, replies)?;
                         if replies.last().is_some_and(|reply| reply.ends) {
-                            return Ok(());
+                            return Ok(0);
                         }
                     }
                     continue;
                 }
             }
             self.frame = Some(frame);
-            return Ok(());
+            return Ok(0);
+        }
+    }
+
+    /// Whether a message waits for its program's turn; nothing may be fed before it is [decided](Filter::decide).
+    pub(crate) fn waits(&self) -> bool {
+        self.fate == Fate::Held
+    }
+
+    /// Lets the message that waits go on, or refuses it with a reason. Has to be followed by [`Filter::feed`] of what was
+    /// left, even of nothing.
+    pub(crate) fn decide(&mut self, turn: Result<(), String>, out: &mut Vec<u8>) {
+        self.fate = Fate::Open;
+        match turn {
+            Ok(()) => self.go_on(out),
+            Err(why) => self.hold_off(&why),
+        }
+    }
+
+    /// Whether there is something that [`Filter::tell`] has to tell.
+    pub(crate) fn has_notes(&self) -> bool {
+        !self.tally.is_empty()
+    }
+
+    /// Tells what was called since the last time.
+    pub(crate) fn tell(&mut self) {
+        if let Some(rider) = &self.rider {
+            self.tally.tell(rider);
         }
     }
 
@@ -172,7 +228,7 @@ impl Filter {
     /// Takes a piece of a message's wire bytes to where they belong by its fate.
     fn forward(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         match self.fate {
-            Fate::Open | Fate::Inspect => self.held.extend_from_slice(bytes),
+            Fate::Open | Fate::Inspect | Fate::Look | Fate::Held => self.held.extend_from_slice(bytes),
             Fate::Watched | Fate::Passing => out.extend_from_slice(bytes),
             Fate::Refused(..) | Fate::EndsView => {}
         }
@@ -185,7 +241,7 @@ impl Filter {
             return Ok(());
         }
         let before = match self.fate {
-            Fate::Open | Fate::Inspect => self.payload.len(),
+            Fate::Open | Fate::Inspect | Fate::Look | Fate::Held => self.payload.len(),
             _ => {
                 self.payload.clear();
                 0
@@ -198,7 +254,7 @@ impl Filter {
             return match self.fate {
                 Fate::Watched => Err(Malformed(unclear.0)),
                 // The browser's own reader says what is wrong with it.
-                Fate::Open if !self.policy.is_strict() => {
+                Fate::Open | Fate::Look if !self.policy.is_strict() => {
                     self.release(Fate::Passing, out);
                     Ok(())
                 }
@@ -212,6 +268,7 @@ impl Filter {
         match self.fate {
             Fate::Open => self.judge(out),
             Fate::Inspect if self.payload.len() > MAX_HELD => self.refuse_too_long(),
+            Fate::Look if self.payload.len() > MAX_HELD => self.release(self.flowing(), out),
             _ => {}
         }
         Ok(())
@@ -229,9 +286,59 @@ impl Filter {
             }
             return;
         };
-        match self.policy.judge(method) {
-            Verdict::Pass if self.policy.is_strict() => self.release(Fate::Watched, out),
-            Verdict::Pass => self.release(Fate::Passing, out),
+        let verdict = self.policy.judge(method);
+        let Some(rider) = &self.rider else { return self.apply(verdict, out) };
+        let turn = match verdict {
+            Verdict::Pass | Verdict::Inspect if wheel::kind_of(method) != Kind::Other => rider.seat.may_act(),
+            _ => Turn::Go,
+        };
+        match turn {
+            Turn::Go => self.go_on(out),
+            Turn::Wait => self.fate = Fate::Held,
+            Turn::Refused(why) => self.hold_off(&why),
+        }
+    }
+
+    /// It is the program's turn, if it needs one.
+    fn go_on(&mut self, out: &mut Vec<u8>) {
+        let (Some(method), Some(rider)) = (self.scanner.method(), &self.rider) else { return };
+        let verdict = self.policy.judge(method);
+        let kind = wheel::kind_of(method);
+        let (passes, wants_contents) = (verdict == Verdict::Pass, rider.seat.wants_contents());
+        let is_refused = matches!(verdict, Verdict::Refuse(_));
+        if kind == Kind::Navigation && !is_refused {
+            rider.shows(method, kind, None, &[]);
+        }
+        if passes && wants_contents {
+            // Told when it is whole.
+            self.fate = Fate::Look;
+            return;
+        }
+        self.tally.note(rider, method, self.scanner.session(), is_refused);
+        if passes && kind == Kind::Input && rider.seat.is_watched() {
+            self.fate = Fate::Look;
+            return;
+        }
+        self.apply(verdict, out);
+    }
+
+    /// It is not the program's turn, and will not be in time.
+    fn hold_off(&mut self, why: &str) {
+        let Some(method) = self.scanner.method().map(str::to_owned) else { return };
+        if let Some(rider) = &self.rider {
+            self.tally.note(rider, &method, self.scanner.session(), true);
+        }
+        self.refuse(SERVER_ERROR, format!("{method} is not possible now: {why}"));
+    }
+
+    /// How a message flows that passes.
+    fn flowing(&self) -> Fate {
+        if self.policy.is_strict() { Fate::Watched } else { Fate::Passing }
+    }
+
+    fn apply(&mut self, verdict: Verdict, out: &mut Vec<u8>) {
+        match verdict {
+            Verdict::Pass => self.release(self.flowing(), out),
             Verdict::Inspect => {
                 self.fate = Fate::Inspect;
                 if self.payload.len() > MAX_HELD {
@@ -239,6 +346,7 @@ impl Filter {
                 }
             }
             Verdict::Refuse(why) => {
+                let method = self.scanner.method().unwrap_or_default();
                 let text = format!("{method} is not allowed: {why}");
                 self.refuse(SERVER_ERROR, text);
             }
@@ -271,8 +379,12 @@ impl Filter {
             Fate::Passing => {}
             Fate::Watched if self.scanner.is_done() => {}
             Fate::Watched => return Err(Malformed("a message stops in the middle")),
-            Fate::Open if !self.policy.is_strict() => self.release(Fate::Passing, out),
-            Fate::Open => {
+            Fate::Look if self.scanner.is_done() => {
+                self.look();
+                self.release(Fate::Passing, out);
+            }
+            Fate::Open | Fate::Look if !self.policy.is_strict() => self.release(Fate::Passing, out),
+            Fate::Open | Fate::Look | Fate::Held => {
                 let text = "the message was refused: it is not whole or has no method".to_owned();
                 replies.push(self.error(PARSE_ERROR, &text));
             }
@@ -295,6 +407,21 @@ impl Filter {
         Ok(())
     }
 
+    /// Shows and notes a message that is whole.
+    fn look(&mut self) {
+        let (Some(rider), Some(method)) = (&self.rider, self.scanner.method()) else { return };
+        let (kind, session) = (wheel::kind_of(method), self.scanner.session());
+        if kind == Kind::Input && rider.seat.is_watched() {
+            rider.shows(method, kind, session, &self.payload);
+        }
+        if rider.seat.wants_contents() {
+            let target = rider.target_of(session);
+            let message = std::str::from_utf8(&self.payload).ok().filter(|text| text.len() <= MAX_NOTED);
+            let call = Call { method, target: target.as_deref(), count: 1, is_refused: false, message };
+            rider.seat.called(&call);
+        }
+    }
+
     /// An error as the browser itself would answer.
     fn error(&self, code: i64, message: &str) -> Reply {
         let mut answer = json!({ "error": { "code": code, "message": message } });
@@ -309,6 +436,12 @@ impl Filter {
         if let (Some(session), Some(object)) = (self.scanner.session(), answer.as_object_mut()) {
             object.insert("sessionId".into(), session.into());
         }
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 

@@ -55,7 +55,11 @@ pub(crate) async fn connect(gate: &Inner) -> io::Result<WebSocketStream<Box<dyn 
         }
         tokio::time::sleep(PAUSE).await;
     };
-    let stream = gate.config.upstream.connect().await?;
+    open(gate.config.upstream.connect().await?, &path).await
+}
+
+/// Opens the WebSocket at a path of the browser.
+pub(crate) async fn open(stream: Box<dyn Stream>, path: &str) -> io::Result<WebSocketStream<Box<dyn Stream>>> {
     let request = format!("ws://{}{path}", ask::HOST).parse().map_err(io::Error::other)?;
     let limits = WebSocketConfig::default().max_message_size(Some(MAX_ANSWER)).max_frame_size(Some(MAX_ANSWER));
     let opened = client_async_with_config(ClientRequestBuilder::new(request), stream, Some(limits)).await;

@@ -124,6 +124,11 @@ impl Tracker {
     /// Follows `bytes`. Returns how many of them come before the last place where a message can be put in, if there is
     /// such a place.
     pub(crate) fn follow(&mut self, bytes: &[u8]) -> Option<usize> {
+        self.follow_texts(bytes, |_| {})
+    }
+
+    /// The same, and shows the beginning of each text, as far as it is there.
+    pub(crate) fn follow_texts(&mut self, bytes: &[u8], mut text: impl FnMut(&[u8])) -> Option<usize> {
         let mut rest = bytes;
         let mut place = self.is_between_messages().then_some(0);
         while !rest.is_empty() && !self.is_lost {
@@ -132,6 +137,10 @@ impl Tracker {
                     Ok(Some((header, _))) => {
                         self.left = header.length;
                         self.is_closed |= header.opcode == CLOSE;
+                        if header.opcode == TEXT {
+                            let there = usize::try_from(header.length).unwrap_or(usize::MAX).min(rest.len());
+                            text(&rest[..there]);
+                        }
                         if !header.is_control() {
                             self.in_message = !header.fin;
                         }

@@ -10,7 +10,7 @@ use std::{
 use axum::{Router, extract::Request, http::request::Parts, response::Response, routing::any};
 use tokio::sync::{Semaphore, watch};
 
-use crate::{Access, Upstream, routes};
+use crate::{Access, Upstream, Wheel, pages::Pages, routes};
 
 /// How long [`Gate::shutdown`] waits for clients to hear of it.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
@@ -40,6 +40,8 @@ pub struct Config {
     pub wake: Arc<dyn Fn() + Send + Sync>,
     /// Folder for files, which is laid on the policy of each token that is made by request.
     pub folder: Option<PathBuf>,
+    /// Shares the browser between people and programs, if anything does.
+    pub wheel: Option<Arc<dyn Wheel>>,
 }
 
 impl Config {
@@ -57,6 +59,7 @@ impl Config {
             patience: Duration::from_secs(10),
             wake: Arc::new(|| {}),
             folder: None,
+            wheel: None,
         }
     }
 }
@@ -70,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) refused: AtomicU64,
     /// Path of the browser whose first page is there.
     pub(crate) first_page: tokio::sync::Mutex<Option<String>>,
+    /// Its pages, where there is a wheel.
+    pub(crate) pages: Option<Arc<Pages>>,
 }
 
 /// A gate in front of one browser.
@@ -83,8 +88,10 @@ impl Gate {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let connections = Arc::new(Semaphore::new(config.max_connections));
+        let pages = config.wheel.clone().map(|wheel| Pages::new(config.upstream.clone(), wheel));
         let inner = Inner {
             config,
+            pages,
             connections,
             requests: Semaphore::new(MAX_REQUESTS),
             closing: watch::Sender::new(false),

@@ -93,6 +93,12 @@ pub(crate) fn refused(refusal: Refusal) -> Problem {
     }
 }
 
+/// First value of a word in a query.
+pub(crate) fn word_of(query: &str, name: &str) -> Option<String> {
+    let raw = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1;
+    decode(&raw.replace('+', " "))
+}
+
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

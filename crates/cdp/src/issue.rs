@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{Grant, Policy, Power, address::Public, gate::Inner, problem::Problem};
+use crate::{Grant, MAX_PATIENCE, Policy, Power, address::Public, gate::Inner, problem::Problem};
 
 /// Longest body in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -81,6 +81,10 @@ fn read(fields: &Map<String, Value>) -> Result<(Policy, Duration), String> {
                 policy.deny = methods.ok_or("deny must be a list of CDP methods")?;
             }
             ("browser_close", Value::Bool(may)) => policy.browser_close = *may,
+            ("patience", seconds) => {
+                let time = seconds.as_u64().map(Duration::from_secs).filter(|time| *time <= MAX_PATIENCE);
+                policy.patience = Some(time.ok_or("patience must be from 0 (fails at once) to 600 seconds")?);
+            }
             ("expires_in", seconds) => {
                 lifetime = seconds.as_u64().filter(|seconds| LIFETIMES.contains(seconds)).ok_or_else(|| {
                     format!("expires_in must be from {} to {} seconds", LIFETIMES.start(), LIFETIMES.end())
@@ -88,7 +92,7 @@ fn read(fields: &Map<String, Value>) -> Result<(Policy, Duration), String> {
             }
             _ => {
                 return Err(format!(
-                    "{name:?} is unknown or of the wrong type: use power, deny, browser_close, expires_in"
+                    "{name:?} is unknown or of the wrong type: use power, deny, browser_close, patience, expires_in"
                 ));
             }
         }
@@ -112,6 +116,7 @@ mod tests {
         assert_eq!(policy, Policy { deny: vec!["A.b".into()], browser_close: true, ..Policy::read_only() });
         assert_eq!(lifetime, Duration::from_secs(60));
         assert_eq!(fields(json!({})).unwrap().0, Policy::full());
+        assert_eq!(fields(json!({ "patience": 0 })).unwrap().0.patience, Some(Duration::ZERO));
         for wrong in [
             json!({ "power": "readonly" }),
             json!({ "power": 1 }),
@@ -123,6 +128,8 @@ mod tests {
             json!({ "expires_in": -1 }),
             json!({ "expires_in": 1e99 }),
             json!({ "browser_close": "no" }),
+            json!({ "patience": 601 }),
+            json!({ "patience": "wait" }),
         ] {
             assert!(fields(wrong.clone()).is_err(), "{wrong}");
         }

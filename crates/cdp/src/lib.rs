@@ -20,20 +20,27 @@ mod ask;
 mod filter;
 mod first_page;
 mod frame;
+mod front;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
 mod guard;
 mod issue;
 mod navigate;
+mod pages;
 mod policy;
 mod problem;
 mod relay;
+mod rider;
 mod routes;
 mod scan;
 mod upstream;
+mod wheel;
 
 pub use access::{Access, Grant, Refusal, Tokens, random_token};
+pub use front::{Page, Target, refuse_foreign};
 pub use gate::{Config, Gate};
+pub use pages::Watching;
 pub use policy::{Policy, Power};
 pub use upstream::{Stream, Upstream};
+pub use wheel::{Act, Call, Client, MAX_PATIENCE, PATIENCE, Pending, Seat, Turn, Wheel};

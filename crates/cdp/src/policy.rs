@@ -1,6 +1,9 @@
 //! What a token may do.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -28,13 +31,15 @@ pub struct Policy {
     /// The only folder for files, as the browser sees it: downloads go there, and files for pages come from there. Any if
     /// none.
     pub folder: Option<PathBuf>,
+    /// How long its input and its navigation wait for a person who has control; zero fails at once. [`crate::PATIENCE`] if none.
+    pub patience: Option<Duration>,
 }
 
 impl Policy {
     /// Everything but ending the browser.
     #[must_use]
     pub fn full() -> Self {
-        Self { power: Power::Full, deny: Vec::new(), browser_close: false, folder: None }
+        Self { power: Power::Full, deny: Vec::new(), browser_close: false, folder: None, patience: None }
     }
 
     /// Looking only.

@@ -17,6 +17,7 @@ use crate::{
     Policy, Stream,
     filter::Filter,
     frame::{self, CLOSE, TEXT, Tracker},
+    rider::Rider,
 };
 
 /// Bytes that are read at once from the browser, and from the client.
@@ -25,6 +26,10 @@ const BUFFER: usize = 64 * 1024;
 const PIECE: usize = 16 * 1024;
 /// Answers of ours that wait until the client has read what came before.
 const MAX_ORDERS: usize = 16;
+/// Bytes of a client that are read at once while one of its messages waits.
+const AHEAD: usize = 4 * 1024;
+/// How long calls are counted before they are told.
+const NOTES: Duration = Duration::from_secs(1);
 /// How long a client may take to hear that it is over.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -60,12 +65,12 @@ enum Order {
 
 /// Copies both ways until one side ends. `early` is what came from the browser with its handshake. `wake` is called
 /// whenever the client has sent something. `end` is called twice; each future ends, with a close code and a reason, when
-/// the connection has to.
+/// the connection has to. A message of the `rider`'s that acts is held back until it may, and with it all that its client sends.
 pub(crate) async fn relay<F: Future<Output = (u16, &'static str)>>(
     client: impl Stream,
     browser: Box<dyn Stream>,
     early: &[u8],
-    policy: Arc<Policy>,
+    (policy, rider): (Arc<Policy>, Option<Arc<Rider>>),
     silence: Silence,
     wake: impl Fn(),
     end: impl Fn() -> F,
@@ -74,10 +79,11 @@ pub(crate) async fn relay<F: Future<Output = (u16, &'static str)>>(
     let (from_browser, to_browser) = tokio::io::split(browser);
     let (orders, ordered) = mpsc::channel(MAX_ORDERS);
     let is_leaving = AtomicBool::new(false);
-    let filter = (!policy.is_everything()).then(|| Filter::new(policy));
+    let is_judged = !policy.is_everything() || rider.is_some();
+    let filter = is_judged.then(|| Filter::with_rider(policy, rider.clone()));
     let told = {
-        let up = up(&mut from_client, to_browser, filter, orders, (&is_leaving, wake));
-        let down = down(from_browser, &mut to_client, early, ordered, (&is_leaving, silence), end());
+        let up = up(&mut from_client, to_browser, (filter, rider.as_deref()), orders, (&is_leaving, wake));
+        let down = down(from_browser, &mut to_client, early, ordered, (&is_leaving, silence, rider.as_deref()), end());
         let patience = async {
             end().await;
             tokio::time::sleep(FAREWELL).await;
@@ -103,7 +109,7 @@ pub(crate) async fn relay<F: Future<Output = (u16, &'static str)>>(
 async fn up<C: AsyncRead>(
     client: &mut ReadHalf<C>,
     mut browser: impl AsyncWrite + Unpin,
-    mut filter: Option<Filter>,
+    (mut filter, rider): (Option<Filter>, Option<&Rider>),
     orders: mpsc::Sender<Order>,
     (is_leaving, wake): (&AtomicBool, impl Fn()),
 ) {
@@ -111,33 +117,58 @@ async fn up<C: AsyncRead>(
     let (mut out, mut replies) = (Vec::new(), Vec::new());
     let mut tracker = Tracker::default();
     let mut is_over = false;
+    // What came while a message waited.
+    let mut ahead = Vec::new();
+    let (telling, mut is_telling) = (tokio::time::sleep(NOTES), false);
+    tokio::pin!(telling);
     loop {
-        let read = match client.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(read) => read,
+        let read = if ahead.is_empty() {
+            let read = tokio::select! {
+                biased;
+                () = &mut telling, if is_telling => {
+                    is_telling = false;
+                    if let Some(filter) = &mut filter {
+                        filter.tell();
+                    }
+                    continue;
+                }
+                read = client.read(&mut buffer) => read,
+            };
+            let Some(read) = read.ok().filter(|read| *read > 0) else { return };
+            if !tracker.is_closed() {
+                tracker.follow(&buffer[..read]);
+                is_leaving.store(tracker.is_closed(), Ordering::Relaxed);
+            }
+            read
+        } else {
+            let read = ahead.len();
+            buffer[..read].copy_from_slice(&ahead);
+            ahead = Vec::new();
+            read
         };
         if is_over {
             continue;
         }
         wake();
         let bytes = &buffer[..read];
-        if !tracker.is_closed() {
-            tracker.follow(bytes);
-            is_leaving.store(tracker.is_closed(), Ordering::Relaxed);
-        }
         let Some(filter) = &mut filter else {
             // That the browser is gone is seen by the other direction, which says so.
             is_over |= browser.write_all(bytes).await.is_err();
             continue;
         };
         // Small pieces bound what is said about them at once.
-        for piece in bytes.chunks(PIECE) {
-            if let Err(malformed) = filter.feed(piece, &mut out, &mut replies) {
-                is_over = true;
-                // Fails only when the other direction is over.
-                let _ = orders.send(Order::Close(PROTOCOL_ERROR, malformed.0.into())).await;
-                break;
-            }
+        let mut pieces = bytes.chunks(PIECE);
+        let mut piece = pieces.next();
+        while let Some(now) = piece {
+            let left = match filter.feed(now, &mut out, &mut replies) {
+                Ok(left) => left,
+                Err(malformed) => {
+                    is_over = true;
+                    // Fails only when the other direction is over.
+                    let _ = orders.send(Order::Close(PROTOCOL_ERROR, malformed.0.into())).await;
+                    break;
+                }
+            };
             is_over |= browser.write_all(&out).await.is_err();
             out.clear();
             for reply in replies.drain(..) {
@@ -150,7 +181,51 @@ async fn up<C: AsyncRead>(
             if is_over {
                 break;
             }
+            if let Some(rider) = rider.filter(|_| filter.waits()) {
+                let turn = tokio::select! {
+                    turn = rider.seat.turn() => turn,
+                    left = read_ahead(client, &mut ahead, &mut tracker) => match left {
+                        Left::Gone => return,
+                        Left::Closing => Err("its client is leaving".into()),
+                    },
+                };
+                is_leaving.store(tracker.is_closed(), Ordering::Relaxed);
+                wake();
+                filter.decide(turn, &mut out);
+                piece = Some(&now[now.len() - left..]);
+            } else {
+                piece = pieces.next();
+            }
         }
+        if !is_telling && filter.has_notes() {
+            is_telling = true;
+            telling.as_mut().reset(tokio::time::Instant::now() + NOTES);
+        }
+    }
+}
+
+/// How a client leaves.
+enum Left {
+    /// Without a word.
+    Gone,
+    /// It has said so.
+    Closing,
+}
+
+/// Reads what a client sends while one of its messages waits, as much as is read at once otherwise; returns when it leaves.
+async fn read_ahead<C: AsyncRead>(client: &mut ReadHalf<C>, ahead: &mut Vec<u8>, tracker: &mut Tracker) -> Left {
+    let mut piece = [0; AHEAD];
+    loop {
+        if tracker.is_closed() {
+            return Left::Closing;
+        }
+        let room = (BUFFER - ahead.len()).min(AHEAD);
+        if room == 0 {
+            return std::future::pending().await;
+        }
+        let Some(read) = client.read(&mut piece[..room]).await.ok().filter(|read| *read > 0) else { return Left::Gone };
+        tracker.follow(&piece[..read]);
+        ahead.extend_from_slice(&piece[..read]);
     }
 }
 
@@ -160,7 +235,7 @@ async fn down<B: AsyncRead, C: AsyncWrite>(
     client: &mut WriteHalf<C>,
     early: &[u8],
     mut orders: mpsc::Receiver<Order>,
-    (is_leaving, silence): (&AtomicBool, Silence),
+    (is_leaving, silence, rider): (&AtomicBool, Silence, Option<&Rider>),
     end: impl Future<Output = (u16, &'static str)>,
 ) -> std::io::Result<()> {
     tokio::pin!(end);
@@ -169,7 +244,12 @@ async fn down<B: AsyncRead, C: AsyncWrite>(
     // Whole frames of ours, which wait for the end of the browser's message.
     let mut ours = Vec::new();
     let mut close: Option<(u16, String)> = None;
-    tracker.follow(early);
+    let overhear = |text: &[u8]| {
+        if let Some(rider) = rider {
+            rider.overhears(text);
+        }
+    };
+    tracker.follow_texts(early, overhear);
     client.write_all(early).await?;
     loop {
         if !ours.is_empty() && tracker.is_between_messages() {
@@ -207,7 +287,7 @@ async fn down<B: AsyncRead, C: AsyncWrite>(
                     };
                 };
                 let bytes = &buffer[..read];
-                let place = tracker.follow(bytes);
+                let place = tracker.follow_texts(bytes, overhear);
                 if let Some(place) = place.filter(|_| !ours.is_empty()) {
                     let (before, after) = bytes.split_at(place);
                     client.write_all(before).await?;

@@ -26,6 +26,8 @@ use crate::{
     policy::Verdict,
     problem::Problem,
     relay::{self, Silence},
+    rider::Rider,
+    wheel::{Act, Call, Client, MAX_PATIENCE, PATIENCE, Seat, Turn},
 };
 
 /// Longest answer of the browser that is rewritten, in bytes.
@@ -83,6 +85,11 @@ impl<'a> Wanted<'a> {
         Some(wanted)
     }
 
+    /// Whether it changes what people see.
+    fn acts(&self) -> bool {
+        matches!(self, Self::New | Self::Activate(_) | Self::Close(_))
+    }
+
     /// The CDP method that does the same, which a token must allow.
     fn method(&self) -> Option<&'static str> {
         match self {
@@ -93,6 +100,49 @@ impl<'a> Wanted<'a> {
             _ => None,
         }
     }
+}
+
+/// Lets a program take its place at the wheel, if there is one.
+fn join(gate: &Inner, headers: &HeaderMap, query: &str, grant: &Grant) -> Result<Option<Arc<dyn Seat>>, Problem> {
+    let Some(wheel) = &gate.config.wheel else { return Ok(None) };
+    let patience = match guard::word_of(query, "patience") {
+        None => grant.policy.patience.unwrap_or(PATIENCE),
+        Some(text) => {
+            text.parse().map(Duration::from_secs).ok().filter(|time| *time <= MAX_PATIENCE).ok_or_else(|| {
+                let text = "patience is how many seconds input waits for a person: from 0 (fails at once) to 600";
+                Problem::new(StatusCode::BAD_REQUEST, text)
+            })?
+        }
+    };
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
+    let client = Client { token: grant.id.clone(), name: guard::word_of(query, "name"), agent, patience };
+    wheel.join(client).map(Some).map_err(|why| Problem::new(StatusCode::FORBIDDEN, why))
+}
+
+/// The query of a request, as far as it is for us: `/json/new` has the page's address there.
+fn own_words<'a>(wanted: &Wanted<'_>, query: &'a str) -> &'a str {
+    if *wanted == Wanted::New { "" } else { query }
+}
+
+/// What a client says of itself in its address, to be said again in those that it gets.
+fn said(query: &str) -> String {
+    let is_plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~%+=".contains(&byte));
+    let is_ours = |part: &&str| part.starts_with("name=") || part.starts_with("patience=");
+    query.split('&').filter(is_ours).filter(is_plain).map(|part| format!("&{part}")).collect()
+}
+
+/// Waits until a request may act that is no WebSocket's.
+async fn act(seat: &dyn Seat, method: &str) -> Result<(), Problem> {
+    let told = |is_refused| seat.called(&Call { method, target: None, count: 1, is_refused, message: None });
+    let (turn, status) = match seat.may_act() {
+        Turn::Go => (Ok(()), StatusCode::OK),
+        Turn::Wait => (seat.turn().await, StatusCode::LOCKED),
+        Turn::Refused(why) => (Err(why), StatusCode::FORBIDDEN),
+    };
+    told(turn.is_err());
+    turn.map_err(|why| Problem::new(status, format!("{method} is not possible now: {why}")))?;
+    seat.acted(Act::Navigate);
+    Ok(())
 }
 
 /// Answers one request.
@@ -130,7 +180,13 @@ async fn enter(gate: &Arc<Inner>, request: Request) -> Result<Response, Problem>
     }
     let (parts, body) = request.into_parts();
     let is_forwarded = (config.is_forwarded)(&parts);
-    let public = Public::of(&parts, &config.path_prefix, is_forwarded, &config.allowed_hosts, given.in_address.clone());
+    let words = given.in_address.clone().map(|token| token + &said(own_words(&wanted, &query)));
+    let public = Public::of(&parts, &config.path_prefix, is_forwarded, &config.allowed_hosts, words);
+    if let (true, Some(method)) = (wanted.acts(), wanted.method())
+        && let Some(seat) = join(gate, &parts.headers, own_words(&wanted, &query), &grant).map_err(refuse)?
+    {
+        act(&*seat, method).await.map_err(refuse)?;
+    }
     let is_socket = is_websocket(&parts.headers);
     let answer = match wanted {
         Wanted::Tokens => return issue::answer(gate, &parts.method, body, &grant, &public).await,
@@ -255,6 +311,9 @@ async fn socket(
     if *gate.closing.borrow() {
         return Err(busy("the session is ending"));
     }
+    let seat = join(gate, headers, request.uri().query().unwrap_or_default(), grant)?;
+    // From before it acts, so that it is known where pages are.
+    let pages = gate.pages.clone().map(|pages| (pages.watch(), pages));
     let path = match path {
         Some(path) => Cow::Borrowed(path),
         None => Cow::Owned(browser_path(gate).await?),
@@ -271,7 +330,7 @@ async fn socket(
     ];
     // Compressed messages could not be judged, and on one machine compression costs more than it saves.
     let extensions = headers.get("sec-websocket-extensions").and_then(|value| value.to_str().ok());
-    if let Some(extensions) = extensions.filter(|_| grant.policy.is_everything()) {
+    if let Some(extensions) = extensions.filter(|_| grant.policy.is_everything() && seat.is_none()) {
         wanted.push(("Sec-WebSocket-Extensions", extensions));
     }
     let answer = within(asked(gate, "GET", &path, &wanted)).await?;
@@ -292,8 +351,11 @@ async fn socket(
     }
     let upgrade = hyper::upgrade::on(&mut request);
     let (gate, grant) = (gate.clone(), grant.clone());
+    let target = path.strip_prefix("/devtools/page/").map(str::to_owned);
     tokio::spawn(async move {
         let _permit = permit;
+        let (watching, pages) = pages.unzip();
+        let _watching = watching;
         let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE_WITHIN, upgrade).await else { return };
         let Answer { rest, stream, .. } = answer;
         let end = || async {
@@ -301,12 +363,22 @@ async fn socket(
             tokio::select! {
                 _ = closing.wait_for(|is_closing| *is_closing) => (1001, "the session ended"),
                 reason = grant.ended() => (1008, reason),
+                reason = removed(seat.as_deref()) => (1008, reason),
             }
         };
+        let rider = seat.clone().zip(pages).map(|(seat, pages)| Arc::new(Rider::new(seat, pages, target)));
         let wake = || (gate.config.wake)();
-        relay::relay(TokioIo::new(upgraded), stream, &rest, grant.policy.clone(), silence, wake, end).await;
+        relay::relay(TokioIo::new(upgraded), stream, &rest, (grant.policy.clone(), rider), silence, wake, end).await;
     });
     Ok(response)
+}
+
+/// Waits until a program is removed.
+async fn removed(seat: Option<&dyn Seat>) -> &'static str {
+    match seat {
+        Some(seat) => seat.removed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The path of the browser's own WebSocket, which is another after each start.

@@ -199,7 +199,7 @@ impl Server {
 
 impl State {
     /// Sends one of our own events to everybody who knows of them.
-    fn tell_all(&self, message: &axum::extract::ws::Utf8Bytes) {
+    pub(crate) fn tell_all(&self, message: &axum::extract::ws::Utf8Bytes) {
         for (id, connection) in &self.connections {
             if connection.glasshouse {
                 self.send(*id, message.clone());

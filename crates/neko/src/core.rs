@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -10,7 +13,7 @@ use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
 use glasshouse_desktop::{Input, Size};
 use glasshouse_media::Video;
-use glasshouse_room::{ConnectionId, Effect, Now, Room, Welcome};
+use glasshouse_room::{ConnectionId, Effect, Event, Now, Room, Welcome};
 use glasshouse_webrtc::{VideoChoice, VideoState, ViewerId};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -23,6 +26,8 @@ use tokio::{
 
 use crate::{
     Config, Server,
+    ask::Asks,
+    ask_rest::AskHooks,
     auth::Auth,
     metrics::Metrics,
     mini::Hands,
@@ -87,8 +92,12 @@ pub(crate) struct State {
     pub(crate) is_shut: bool,
     /// Those who watch over another protocol.
     pub(crate) guests: usize,
+    /// Programs that are members.
+    pub(crate) programs: usize,
     /// What those guests hold down whose input comes as Mini-Browser-Isolation's.
     pub(crate) hands: HashMap<String, Hands>,
+    /// Questions of programs to people.
+    pub(crate) asks: Asks,
 }
 
 impl State {
@@ -107,7 +116,9 @@ impl State {
             overflowed: parking_lot::Mutex::new(Vec::new()),
             is_shut: false,
             guests: 0,
+            programs: 0,
             hands: HashMap::new(),
+            asks: Asks::default(),
         }
     }
 
@@ -173,6 +184,7 @@ pub(crate) struct Inner {
     pub(crate) clipboard: Arc<Notify>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) video: OnceLock<Arc<Video>>,
+    pub(crate) ask_hooks: OnceLock<AskHooks>,
     /// Latest screenshot for `cast.jpg`, and when it was made.
     pub(crate) cast: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
     /// What `cast.jpg` shows to others than admins in private mode.
@@ -183,6 +195,12 @@ pub(crate) struct Inner {
     pub(crate) connection_ended: Notify,
     /// Connection tasks that run.
     pub(crate) running: AtomicUsize,
+    /// Whether anybody is connected who could see what programs do.
+    pub(crate) is_watched: AtomicBool,
+    /// Who hears what is worth keeping.
+    pub(crate) notes: OnceLock<crate::Notes>,
+    /// Where the trail is read.
+    pub(crate) trail: OnceLock<crate::Trail>,
     /// Background tasks, aborted with us.
     pub(crate) tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -229,16 +247,21 @@ impl Inner {
     }
 
     pub(crate) fn settle(&self, state: &mut State, now: Now) {
-        let mut is_first = true;
+        let mut is_changed = false;
         loop {
             let effects = state.room.take_effects();
             let overflowed = std::mem::take(&mut *state.overflowed.lock());
             if effects.is_empty() && overflowed.is_empty() {
                 break;
             }
-            if std::mem::take(&mut is_first) && state.guests > 0 {
-                self.changed.send_replace(());
-            }
+            // Where pointers are changes nobody's rights.
+            let is_change = |effect: &Effect| {
+                !matches!(
+                    effect,
+                    Effect::Send { event: Event::Pointers(_) | Event::Cursors(_) | Event::Acted { .. }, .. }
+                )
+            };
+            is_changed |= effects.iter().any(is_change);
             for effect in effects {
                 self.carry_out(state, effect, now);
             }
@@ -248,6 +271,10 @@ impl Inner {
                     state.room.connection_closed(&connection.session, id, false, now);
                 }
             }
+        }
+        self.is_watched.store(!state.connections.is_empty(), Ordering::Relaxed);
+        if is_changed && state.guests + state.programs > 0 {
+            self.changed.send_replace(());
         }
         let due = state.room.poll_timeout();
         if due != state.scheduled {
@@ -309,6 +336,11 @@ impl Inner {
                 state.hands.remove(&session);
                 self.auth.lock().remove_session(&session);
             }
+            Effect::Note(note) => {
+                if let Some(notes) = self.notes.get() {
+                    notes(&note);
+                }
+            }
             Effect::KeepPicture => {
                 let (desk, kept) = (self.desk.clone(), self.kept_picture.clone());
                 kept.send_replace(Kept::InTheMaking);
@@ -358,6 +390,7 @@ impl Inner {
                 "programs": programs,
                 "has_audio": self.desk.has_sound(),
                 "asleep": self.desk.is_asleep(),
+                "asks": state.asks.shown(Instant::now()),
             });
             state.send(to, wire::frame("glasshouse/init", &init));
         }

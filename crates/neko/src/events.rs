@@ -125,6 +125,8 @@ pub enum ClientEvent {
     },
     /// The own pointer left the picture.
     CursorLeave,
+    /// Says who may act on the desktop.
+    Mode(String),
 }
 
 /// Why a message cannot be used.
@@ -249,6 +251,7 @@ fn with_payload(event: &str) -> Option<Parser> {
             })?;
             Ok(ClientEvent::Resize { width, height, scale })
         },
+        "glasshouse/mode" => |_, payload| Ok(ClientEvent::Mode(text(payload, "mode")?)),
         "glasshouse/stats" => |_, payload| {
             let mut enabled = false;
             merge::object(payload, |key, field| match key {

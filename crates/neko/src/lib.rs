@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod ask;
+mod ask_rest;
 mod auth;
 mod background;
 mod core;
@@ -20,6 +22,7 @@ mod metrics;
 pub mod mini;
 mod outbox;
 pub mod payload;
+mod programs;
 mod rest;
 pub mod seam;
 mod secret;
@@ -39,9 +42,12 @@ use glasshouse_room::Room;
 use glasshouse_webrtc::Engine;
 use parking_lot::Mutex;
 
+pub use ask_rest::{AskHooks, AskNotice, Front, FrontPage, Hear};
 pub use guest::{Guest, GuestError};
 pub use holder::Holder;
 pub use metrics::{Reading, Readings};
+pub use programs::{Notes, Program};
+pub use rest::Trail;
 pub use signal::{SelectorKind, StreamSelector, VideoRequest};
 pub use wire::ScreenSize;
 
@@ -120,12 +126,16 @@ impl Server {
             clipboard: Arc::default(),
             runtime,
             video: OnceLock::new(),
+            ask_hooks: OnceLock::new(),
             cast: tokio::sync::Mutex::new(None),
             kept_picture: tokio::sync::watch::Sender::new(core::Kept::Nothing),
             changed: tokio::sync::watch::Sender::new(()),
             connection_ended: tokio::sync::Notify::new(),
             running: Default::default(),
             tasks: Mutex::default(),
+            is_watched: Default::default(),
+            notes: OnceLock::new(),
+            trail: OnceLock::new(),
         });
         let weak = || Arc::downgrade(&inner);
         let tasks = [
@@ -147,6 +157,12 @@ impl Server {
     pub fn attach_readings(&self, readings: Readings) {
         // A second one would be a mistake of the caller that costs nothing.
         let _ = self.inner.metrics.readings.set(readings);
+    }
+
+    /// Names where `GET /api/trail` reads; called at most once.
+    pub fn attach_trail(&self, trail: Trail) {
+        // A second one would be a mistake of the caller that costs nothing.
+        let _ = self.inner.trail.set(trail);
     }
 
     /// Makes a one-time token that logs in as admin; valid once, for ten minutes. Empty when a thousand links are open.
@@ -185,8 +201,9 @@ impl Server {
     /// Tells every member that the server goes (`connection shutdown`) and closes their sockets; waits up to 3 s for it.
     pub async fn shutdown(&self) {
         let inner = &*self.inner;
-        inner.with(|state, _| {
+        inner.with(|state, now| {
             state.is_shut = true;
+            state.asks.cancel_all(now.instant);
             for (_, connection) in state.connections.drain() {
                 // When even this does not fit, the task ends without a word.
                 let _ = connection.outbox.close("connection shutdown", connection.alive);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use glasshouse_desktop::Size;
-use glasshouse_room::{Actor, ConnectionId, Profile};
+use glasshouse_room::{Actor, ConnectionId, Mode, Profile};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -137,6 +137,15 @@ impl Server {
                 }
                 Ok(())
             }
+            ClientEvent::Mode(name) => inner.with(|state, _| {
+                let (session, profile) = member(state, id)?;
+                if !profile.is_admin {
+                    return Err("session is not admin".to_owned());
+                }
+                let mode = Mode::of(&name).ok_or(crate::rest::UNKNOWN_MODE)?;
+                state.room.set_mode(mode, &session);
+                Ok(())
+            }),
             ClientEvent::CursorLeave => inner.with(|state, now| {
                 let session = state.session_of(id).ok_or("")?;
                 state.room.pointer_left(&session, now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{API_SESSION, Actor, Effect, Event, HostState, Now, Room};
+use crate::{API_SESSION, Actor, Effect, Event, HostState, Note, Now, Room};
 
 /// The host hears of the same member's wish for control at most this often.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
@@ -152,6 +152,9 @@ impl Room {
             if self.host.is_some() && !released {
                 self.effects.push(Effect::ReleaseInput);
             }
+            let somebody = |id: &str| self.somebody(id);
+            let (by, from, to) = (somebody(by), self.host.as_deref().map(somebody), host.map(somebody));
+            self.effects.push(Effect::Note(Note::Control { by, from, to }));
             self.host = host.map(str::to_owned);
             if let Some(host) = host {
                 self.forget_pointer(host, now);

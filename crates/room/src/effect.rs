@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{MemberCursors, Pointer, Profile, SessionData, SessionState, Settings, time};
+use crate::{MemberCursors, Note, Point, Pointer, Profile, Programs, SessionData, SessionState, Settings, time};
 
 /// Number of a WebSocket, chosen by the caller and never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,6 +110,18 @@ pub enum Event {
     Cursors(Vec<MemberCursors>),
     /// Pointers of members that are not host, as they move.
     Pointers(Vec<Pointer>),
+    /// Who may act, and which programs are here. Only for those who opted in.
+    Programs(Programs),
+    /// A program does something. Only for those who opted in.
+    Acted {
+        /// Which.
+        id: String,
+        /// `click`, `type` or `navigate`.
+        act: &'static str,
+        /// Where on the screen.
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        at: Option<Point>,
+    },
     /// A chat message.
     Chat {
         /// Who wrote it.
@@ -135,6 +147,8 @@ impl Event {
             Self::Settings { .. } => "system/settings",
             Self::Cursors(_) => "session/cursors",
             Self::Pointers(_) => "glasshouse/cursors",
+            Self::Programs(_) => "glasshouse/programs",
+            Self::Acted { .. } => "glasshouse/acted",
             Self::Chat { .. } => "chat/message",
         }
     }
@@ -195,4 +209,6 @@ pub enum Effect {
     },
     /// Private mode begins: keep a picture of the screen as it is now for those who must not see more.
     KeepPicture,
+    /// Something that is worth keeping happened.
+    Note(Note),
 }

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    ConnectionId, Effect, Event, HostState, MAX_SESSIONS, Now, Profile, SessionData, Settings, Welcome,
+    ConnectionId, Effect, Event, HostState, MAX_SESSIONS, Mode, Now, Profile, SessionData, Settings, Welcome,
     cursors::Cursors,
     session::{Connection, Session},
     time,
@@ -103,6 +103,8 @@ pub struct Room {
     /// Set while nobody took control since a host was lost.
     pub(crate) returning: Option<Returning>,
     pub(crate) cursors: Cursors,
+    /// Who may act.
+    pub(crate) mode: Mode,
     pub(crate) effects: Vec<Effect>,
     started_at: SystemTime,
     last_user_left: Option<SystemTime>,
@@ -121,6 +123,7 @@ impl Room {
             host: None,
             returning: None,
             cursors: Cursors::default(),
+            mode: Mode::default(),
             effects: Vec::new(),
             started_at: now.wall,
             last_user_left: None,
@@ -190,9 +193,7 @@ impl Room {
 
     /// Numbers of the room.
     pub fn stats(&self) -> Stats {
-        let connected = |admin: bool| {
-            self.sessions.values().filter(|s| s.state.is_connected && s.profile.is_admin == admin).count()
-        };
+        let connected = |admin: bool| self.people().filter(|s| s.profile.is_admin == admin).count();
         let HostState { has_host, host_id } = self.host().into();
         Stats {
             has_host,
@@ -284,6 +285,10 @@ impl Room {
             settings: self.settings.clone(),
         };
         self.effects.push(Effect::Welcome { to: connection, welcome: Box::new(welcome) });
+        if live_pointers {
+            let programs = self.programs();
+            self.send(vec![connection], Event::Programs(programs));
+        }
         if is_admin {
             self.effects.push(Effect::WelcomeAdmin { to: connection });
             if self.settings.locked_controls && self.settings.control_protection {
@@ -321,6 +326,10 @@ impl Room {
     pub fn disconnect(&mut self, id: &str, now: Now) -> Result<(), UnknownSession> {
         if !self.sessions.contains_key(id) {
             return Err(UnknownSession);
+        }
+        if self.is_program(id) {
+            // It has no token of its own with which it could come back as the same.
+            return self.delete_for(id, "session disconnected", now);
         }
         self.drop_connection(id, "session disconnected", now);
         self.effects.push(Effect::EndViewer { session: id.to_owned() });
@@ -382,6 +391,11 @@ impl Room {
         self.send(self.connections(|_, _| true), event);
     }
 
+    /// Connected members that are no programs.
+    fn people(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values().filter(|session| session.state.is_connected && session.program.is_none())
+    }
+
     pub(crate) fn is_admin_connected(&self) -> bool {
         self.sessions.values().any(|session| session.profile.is_admin && session.state.is_connected)
     }
@@ -406,7 +420,7 @@ impl Room {
         session.state.is_connected = false;
         session.state.connected_since = None;
         session.state.not_connected_since = Some(now.wall);
-        let is_admin = session.profile.is_admin;
+        let (is_admin, is_person) = (session.profile.is_admin, session.program.is_none());
         let state = session.state.clone();
         if self.is_host(id) {
             self.set_host(id, None, now);
@@ -415,7 +429,7 @@ impl Room {
             }
         }
         self.forget_pointer(id, now);
-        if !self.sessions.values().any(|s| s.profile.is_admin == is_admin && s.state.is_connected) {
+        if is_person && !self.people().any(|s| s.profile.is_admin == is_admin) {
             if is_admin {
                 self.last_admin_left = Some(now.wall);
             } else {
@@ -452,9 +466,13 @@ impl Room {
         if self.returning.as_ref().is_some_and(|returning| returning.session == id) {
             self.returning = None;
         }
+        let is_program = self.is_program(id);
         self.sessions.remove(id);
         self.effects.push(Effect::SessionGone { session: id.to_owned() });
         self.broadcast(Event::SessionDeleted { id: id.to_owned() });
+        if is_program {
+            self.tell_programs();
+        }
     }
 
     fn ids(&self, pass: impl Fn(&Session) -> bool) -> Vec<String> {

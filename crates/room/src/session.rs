@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
-use crate::{ConnectionId, Profile, time};
+use crate::{ConnectionId, Profile, programs::Present, time};
 
 /// Whether and since when a session is connected and watching (neko's `SessionState`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -60,6 +60,8 @@ pub(crate) struct Session {
     pub(crate) used_at: Instant,
     /// Last time that the host was told of its wish for control.
     pub(crate) asked_at: Option<Instant>,
+    /// Set for a program.
+    pub(crate) program: Option<Present>,
 }
 
 impl Session {
@@ -72,6 +74,7 @@ impl Session {
             viewer_ends_at: None,
             used_at: now,
             asked_at: None,
+            program: None,
         }
     }
 

@@ -27,7 +27,7 @@ fn rig(policy: Policy) -> Rig {
                 (1001, "over")
             }
         };
-        relay(near, Box::new(far), b"", Arc::new(policy), Silence::BrowserEnded, || {}, end).await;
+        relay(near, Box::new(far), b"", (Arc::new(policy), None), Silence::BrowserEnded, || {}, end).await;
     });
     Rig { client, browser, end, task }
 }

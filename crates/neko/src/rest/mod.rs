@@ -11,6 +11,7 @@ mod links;
 mod login;
 mod members;
 mod plugins;
+mod programs;
 mod screen;
 mod sessions;
 mod settings;
@@ -27,15 +28,19 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{Server, guard, json, ws};
+use crate::{Server, ask_rest, guard, json, ws};
 
 pub(crate) use error::ApiError;
+pub(crate) use programs::UNKNOWN_MODE;
 pub(crate) use extract::{Body, Caller, PeerOf, Query};
 
 /// Largest body of most requests in bytes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 /// Largest body that sets the clipboard.
 const MAX_CLIPBOARD: usize = 16 * 1024 * 1024;
+
+/// Answers who reads the trail with a stream of events, from after the one with this id.
+pub type Trail = Box<dyn Fn(Option<u64>) -> Response + Send + Sync>;
 
 /// What a handler answers.
 pub(crate) type Answer = Result<Response, ApiError>;
@@ -69,6 +74,7 @@ pub(crate) async fn not_found() -> Response {
 pub(crate) fn router(server: &Server, page: MethodRouter<Server>) -> Router {
     let routes = Router::new()
         .merge(api(server))
+        .merge(ask_rest::router())
         .route("/health", get(health::health))
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(health::metrics))
@@ -115,6 +121,8 @@ fn api(server: &Server) -> Router<Server> {
         .route("/api/openinapp/openlink", post(plugins::open_link))
         .route("/api/glasshouse/links", post(links::create))
         .route("/api/glasshouse/links/{label}", delete(links::remove))
+        .route("/api/glasshouse/programs", get(programs::read).post(programs::update))
+        .route("/api/trail", get(programs::trail))
         .route("/api/glasshouse/freeze", post(sleep::freeze))
         .route("/api/glasshouse/thaw", post(sleep::thaw))
         .route("/api/{*rest}", any(not_found))

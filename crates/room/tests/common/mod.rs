@@ -55,7 +55,7 @@ impl World {
 
     /// What happened since the last call, one word or JSON text each.
     pub fn log(&mut self) -> Vec<String> {
-        self.room.take_effects().iter().map(line).collect()
+        self.room.take_effects().iter().filter(|effect| !matches!(effect, Effect::Note(_))).map(line).collect()
     }
 
     pub fn actor<T>(&mut self, id: &str, call: impl FnOnce(&mut Room, Actor<'_>, Now) -> T) -> T {
@@ -88,5 +88,6 @@ fn line(effect: &Effect) -> String {
         Effect::EndViewer { session } => format!("end {session}"),
         Effect::SessionGone { session } => format!("gone {session}"),
         Effect::KeepPicture => "keep".to_owned(),
+        Effect::Note(note) => format!("{note:?}"),
     }
 }
