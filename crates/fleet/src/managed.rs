@@ -253,6 +253,11 @@ impl Managed {
         Directory::new(self.directory.clone()).media()
     }
 
+    /// Which session it is.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
     /// What the packets of its viewers have to begin with.
     pub fn media_tag(&self) -> String {
         self.id.media_tag()

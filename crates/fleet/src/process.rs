@@ -114,6 +114,9 @@ fn arguments(spec: &Spec, path: &str) -> Vec<OsString> {
     if spec.kiosk == Some(true) {
         all.push("--app-flag=--kiosk".into());
     }
+    if let Some(mode) = spec.programs {
+        all.push(format!("--programs={}", mode.name()).into());
+    }
     if spec.sound == Some(false) {
         all.push("--no-sound".into());
     }
@@ -198,7 +201,7 @@ pub(crate) fn directories(root: &std::path::Path) -> io::Result<Vec<std::path::P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Screen, secret};
+    use crate::{ProgramsMode, Screen, secret};
 
     #[test]
     fn options() {
@@ -209,10 +212,11 @@ mod tests {
             max_fps: Some(5),
             sound: Some(false),
             kiosk: Some(true),
+            programs: Some(ProgramsMode::PersonFirst),
             ..Spec::default()
         };
         let expected = "--path-prefix=/s/x/ --allowed-host=* --app=firefox --screen=800x600 \
-                        --url=https://example.com/ --max-fps=5 --app-flag=--kiosk --no-sound";
+                        --url=https://example.com/ --max-fps=5 --app-flag=--kiosk --programs=person-first --no-sound";
         let all = arguments(&spec, "/s/x/");
         assert_eq!(all.join(" ".as_ref()).to_str(), Some(expected));
     }

@@ -22,6 +22,9 @@ const STEP: Duration = Duration::from_millis(20);
 /// What names of directories begin with that are no profiles, yet or any more.
 const HIDDEN: char = '.';
 
+/// What the name of a profile's trail ends with, which is kept beside it. No profile can be called so.
+pub const TRAIL_OF_PROFILE: &str = "~trail.jsonl";
+
 /// A profile that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Profile {
@@ -164,8 +167,15 @@ impl Fleet {
         let aside = self.profile_path(&format!("{HIDDEN}deleted-{}", secret::random(8)));
         let remove = move || {
             let _held = held;
+            let mut trail = path.clone().into_os_string();
+            trail.push(TRAIL_OF_PROFILE);
+            let trail = PathBuf::from(trail);
             // Gone at once, whatever becomes of the rest.
             fs::rename(&path, &aside)?;
+            for trail in [trail.with_extension("1.jsonl"), trail] {
+                // Most have none.
+                let _ = fs::remove_file(trail);
+            }
             fs::remove_dir_all(&aside)
         };
         blocking(remove).await.map_err(failed)

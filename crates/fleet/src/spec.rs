@@ -41,6 +41,28 @@ impl App {
     }
 }
 
+/// Who may act on a desktop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProgramsMode {
+    /// People and programs.
+    Together,
+    /// Programs only while no person has control.
+    PersonFirst,
+    /// People only; programs watch.
+    WatchOnly,
+}
+
+impl ProgramsMode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Together => "together",
+            Self::PersonFirst => "person-first",
+            Self::WatchOnly => "watch-only",
+        }
+    }
+}
+
 /// Size of a screen in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +130,9 @@ pub struct Spec {
     #[schema(min_length = 1, max_length = 63, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$", example = "joe")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// Who may act on the desktop; everybody, if not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramsMode>,
     /// Most of the machine that the session may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Resources>,
@@ -292,6 +317,7 @@ impl Spec {
             kiosk: Some(self.kiosk.unwrap_or(false)),
             max_fps: self.max_fps,
             profile: self.profile.clone(),
+            programs: self.programs.filter(|mode| *mode != ProgramsMode::Together),
             limits: self.limits.filter(|limits| *limits != Resources::default()),
             ..Self::default()
         }

@@ -1,6 +1,7 @@
-import { ApiError, type Connection, type Settings, colour, isAdmin, isHost, self } from '@glasshouse/client';
+import { ApiError, type Connection, type ProgramsMode, type Settings, colour, isAdmin, isHost, self } from '@glasshouse/client';
 import { useRoom } from '@glasshouse/react';
 import { type ReactElement, useState } from 'react';
+import { Icon } from './icons.tsx';
 import { Panel } from './panel.tsx';
 import { save } from './preferences.ts';
 
@@ -22,11 +23,17 @@ export function PeoplePanel({ connection, onClose }: { connection: Connection; o
       <ul className="members">
         {members.map(({ id, profile }) => (
           <li key={id}>
-            <span className="dot" style={{ background: colour(id) }} />
+            {room.actors.has(id) ? (
+              <span className="robot" style={{ background: colour(id) }}>
+                <Icon name="robot" />
+              </span>
+            ) : (
+              <span className="dot" style={{ background: colour(id) }} />
+            )}
             <span className="who">
               {id === room.selfId ? <OwnName connection={connection} name={self(room)?.profile.name ?? ''} /> : <span className="name">{profile.name || 'Unnamed'}</span>}
               <small>
-                {[id === room.selfId && 'you', id === room.hostId && 'in control', profile.is_admin && 'admin', room.requests.includes(id) && 'asks for control'].filter(Boolean).join(' · ')}
+                {[room.actors.has(id) && `program · ${way(room.actors.get(id))}`, id === room.selfId && 'you', id === room.hostId && 'in control', profile.is_admin && 'admin', room.requests.includes(id) && 'asks for control'].filter(Boolean).join(' · ')}
               </small>
             </span>
             {id !== room.selfId && (admin || host) && id !== room.hostId && profile.can_host && (
@@ -40,13 +47,14 @@ export function PeoplePanel({ connection, onClose }: { connection: Connection; o
               </button>
             )}
             {id !== room.selfId && admin && (
-              <button type="button" className="danger" onClick={() => confirm(`Remove ${profile.name}?`) && run(connection.api.removeMember(id))}>
+              <button type="button" className="danger" onClick={() => confirm(room.actors.has(id) ? `Remove ${profile.name}? Its connection is closed, and it cannot come back for a minute.` : `Remove ${profile.name}?`) && run(connection.api.removeMember(id))}>
                 Remove
               </button>
             )}
           </li>
         ))}
       </ul>
+      {(room.actors.size > 0 || room.mode !== 'together' || admin) && <Wheel mode={room.mode} admin={admin} set={(mode) => run(connection.api.setMode(mode))} />}
       {admin && room.settings && <Locks settings={room.settings} set={(settings) => run(connection.api.updateSettings(settings))} />}
       {admin && <Share connection={connection} onProblem={setProblem} />}
       {problem && (
@@ -55,6 +63,39 @@ export function PeoplePanel({ connection, onClose }: { connection: Connection; o
         </p>
       )}
     </Panel>
+  );
+}
+
+/** How a program came, for people. */
+function way(name: string | undefined): string {
+  return { cdp: 'DevTools', computer: 'computer use', mcp: 'MCP' }[name ?? ''] ?? name ?? '';
+}
+
+const MODES: [ProgramsMode, string, string][] = [
+  ['together', 'Together with people', 'People and programs act as they like.'],
+  ['person-first', 'When no person does', 'While somebody is in control, programs wait.'],
+  ['watch-only', 'Never: they watch', 'Programs see the session and change nothing.'],
+];
+
+/** Who may act: for admins to choose, for others to know. */
+function Wheel({ mode, admin, set }: { mode: ProgramsMode; admin: boolean; set: (mode: ProgramsMode) => void }): ReactElement {
+  const what = MODES.find(([name]) => name === mode);
+  return (
+    <fieldset>
+      <legend>Programs act</legend>
+      {admin ? (
+        <select aria-label="Programs act" value={mode} onChange={(event) => set(event.target.value as ProgramsMode)}>
+          {MODES.map(([name, label]) => (
+            <option key={name} value={name}>
+              {label}
+            </option>
+          ))}
+        </select>
+      ) : (
+        <span>{what?.[1]}</span>
+      )}
+      <small>{what?.[2]}</small>
+    </fieldset>
   );
 }
 

@@ -1,6 +1,8 @@
 import { type Connection, type Viewer, isHost, isWatcher, mayHost, takesControlByUse } from '@glasshouse/client';
 import { GlasshouseViewer, useRoom, useStatus } from '@glasshouse/react';
 import { type ReactElement, useCallback, useEffect, useRef, useState } from 'react';
+import { Acting } from './acting.tsx';
+import { AskBanner } from './ask-banner.tsx';
 import { ChatPanel } from './chat-panel.tsx';
 import { ClipboardPanel } from './clipboard-panel.tsx';
 import { setDebugViewer } from './debug.ts';
@@ -189,6 +191,8 @@ export function RoomPage({ connection, consoleUrl = null }: { connection: Connec
       {panel === 'clipboard' && viewer && <ClipboardPanel connection={connection} viewer={viewer} onClose={() => open(null)} />}
       {panel === 'settings' && <SettingsPanel connection={connection} preferences={preferences} onChange={change} onClose={() => open(null)} onPanel={open} />}
       {panel === 'stats' && viewer && <StatsPanel connection={connection} viewer={viewer} onClose={() => open(null)} />}
+      {live && <Acting connection={connection} />}
+      {live && <AskBanner connection={connection} sound={preferences.askSound} />}
       <Toasts toasts={toasts} dismiss={dismiss} />
       <div className="visually-hidden" role="status">
         {live && (isWatcher(room) ? 'You can watch only.' : isHost(room) ? 'You are in control.' : takesControlByUse(room) ? 'Click the picture to take control.' : '')}

@@ -41,8 +41,8 @@ export function Toolbar({ connection, consoleUrl, viewer, page, shown, panel, un
         <ControlButton connection={connection} />
         <div className="chips" aria-label={`${members.length} connected`}>
           {members.slice(0, 5).map(({ id, profile }) => (
-            <span key={id} className={`chip${id === room.hostId ? ' host' : ''}`} style={{ background: colour(id) }} title={`${profile.name}${id === room.hostId ? ' (in control)' : ''}`}>
-              {initials(profile.name)}
+            <span key={id} className={`chip${id === room.hostId ? ' host' : ''}${room.actors.has(id) ? ' program' : ''}`} style={{ background: colour(id) }} title={`${profile.name}${id === room.hostId ? ' (in control)' : ''}${room.actors.has(id) ? ' (a program)' : ''}`}>
+              {room.actors.has(id) ? <Icon name="robot" /> : initials(profile.name)}
             </span>
           ))}
           {members.length > 5 && <span className="more">+{members.length - 5}</span>}

@@ -1,4 +1,4 @@
-import type { SessionData, Settings } from './protocol.ts';
+import type { ProgramsMode, SessionData, Settings } from './protocol.ts';
 
 /** A refused request: `status` is the HTTP status, 0 when the server was not reached. */
 export class ApiError extends Error {
@@ -61,6 +61,7 @@ export class Api {
   giveControl = (id: string): Promise<unknown> => this.request('POST', `api/room/control/give/${encodeURIComponent(id)}`);
   removeMember = (id: string): Promise<unknown> => this.request('DELETE', `api/sessions/${encodeURIComponent(id)}`);
   updateSettings = (settings: Partial<Settings>): Promise<unknown> => this.request('POST', 'api/room/settings', settings);
+  setMode = (mode: ProgramsMode): Promise<unknown> => this.request('POST', 'api/glasshouse/programs', { mode });
   setKeyboard = (layout: string, variant: string): Promise<unknown> => this.request('POST', 'api/room/keyboard/map', { layout, variant });
   setClipboard = (data: { text?: string; html?: string }): Promise<unknown> => this.request('POST', 'api/room/clipboard', data);
   clipboard = (): Promise<{ text?: string; html?: string }> => this.#json('GET', 'api/room/clipboard');

@@ -85,6 +85,31 @@ export interface GlasshouseInit {
   programs: Program[];
   has_audio: boolean;
   asleep?: boolean;
+  asks?: Ask[];
+}
+
+/** A question of a program to the people of the room. */
+export interface Ask {
+  id: string;
+  /** Who asks: session id and name. */
+  by: string;
+  name: string;
+  reason: string;
+  asked_at: string;
+  /** How long it still waits, when this was sent. */
+  timeout_ms: number;
+  /** Session id of whoever has taken over for it. */
+  taken_by: string | null;
+}
+
+/** Who may act on the desktop: people and programs, programs only while no person has control, or people only. */
+export type ProgramsMode = 'together' | 'person-first' | 'watch-only';
+
+/** Programs that are members, and who may act. */
+export interface Programs {
+  mode: ProgramsMode;
+  /** `way` is how it came: `cdp`, `computer` or `mcp`; `token` the public name of its token. */
+  programs: { id: string; way: string; token: string }[];
 }
 
 export interface Pointer {
@@ -157,8 +182,11 @@ export interface ServerEvents {
   'glasshouse/init': GlasshouseInit;
   'glasshouse/program': Program;
   'glasshouse/asleep': { asleep: boolean };
+  'glasshouse/asks': Ask[];
   'glasshouse/limit': { name: string; detail: string };
   'glasshouse/cursors': Pointer[];
+  'glasshouse/programs': Programs;
+  'glasshouse/acted': { id: string; act: 'click' | 'type' | 'navigate'; x?: number; y?: number };
   'glasshouse/clipboard': { text: boolean; html: boolean; image: boolean };
   'glasshouse/stats': ServerStats;
   'glasshouse/error': { event: string; message: string };

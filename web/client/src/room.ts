@@ -1,4 +1,4 @@
-import type { ChatMessage, GlasshouseInit, PeerVideo, Program, ServerMessage, SessionData, Settings } from './protocol.ts';
+import type { Ask, ChatMessage, GlasshouseInit, PeerVideo, Program, ProgramsMode, ServerMessage, SessionData, Settings } from './protocol.ts';
 
 /** What is known of the room. Replaced, never changed, so that it can be compared by identity. */
 export interface Room {
@@ -15,8 +15,14 @@ export interface Room {
   readonly video: PeerVideo | null;
   readonly glasshouse: GlasshouseInit | null;
   readonly programs: readonly Program[];
+  /** Members that are programs, with how they came. */
+  readonly actors: ReadonlyMap<string, string>;
+  /** Who may act on the desktop. */
+  readonly mode: ProgramsMode;
   /** The desktop is frozen until somebody uses it. */
   readonly asleep: boolean;
+  /** Open questions of programs, the oldest first. */
+  readonly asks: readonly Ask[];
   readonly chat: readonly ChatMessage[];
   readonly chatEnabled: boolean;
 }
@@ -32,7 +38,10 @@ export const emptyRoom: Room = {
   video: null,
   glasshouse: null,
   programs: [],
+  actors: new Map(),
+  mode: 'together',
   asleep: false,
+  asks: [],
   chat: [],
   chatEnabled: false,
 };
@@ -93,13 +102,17 @@ export function reduce(room: Room, message: ServerMessage): Room {
     case 'signal/video':
       return { ...room, video: message.payload };
     case 'glasshouse/init':
-      return { ...room, glasshouse: message.payload, programs: message.payload.programs ?? [], asleep: message.payload.asleep ?? false };
+      return { ...room, glasshouse: message.payload, programs: message.payload.programs ?? [], asleep: message.payload.asleep ?? false, asks: message.payload.asks ?? [] };
     case 'glasshouse/program': {
       const others = room.programs.filter((program) => program.name !== message.payload.name);
       return { ...room, programs: [...others, message.payload] };
     }
+    case 'glasshouse/programs':
+      return { ...room, mode: message.payload.mode, actors: new Map(message.payload.programs.map(({ id, way }) => [id, way])) };
     case 'glasshouse/asleep':
       return { ...room, asleep: message.payload.asleep };
+    case 'glasshouse/asks':
+      return { ...room, asks: message.payload };
     case 'chat/init':
       return { ...room, chatEnabled: message.payload.enabled };
     case 'chat/message':

@@ -191,6 +191,10 @@ export class Viewer extends Emitter<ViewerEvents> {
       connection.on('message', (message) => {
         if (message.event === 'glasshouse/cursors') {
           for (const { id, x, y } of message.payload) if (id !== connection.room.selfId) this.#point(id, x, y);
+        } else if (message.event === 'glasshouse/acted') {
+          const { id, act, x, y } = message.payload;
+          if (act === 'click' && x !== undefined && y !== undefined) this.pointers.ripple(id, x, y);
+          else if (act === 'type') this.pointers.typing(id);
         }
       }),
       connection.on('room', (room) => {
@@ -233,7 +237,7 @@ export class Viewer extends Emitter<ViewerEvents> {
   }
 
   #point(id: string, x: number, y: number): void {
-    this.pointers.set(id, this.connection.room.members.get(id)?.profile.name ?? '', x, y);
+    this.pointers.set(id, this.connection.room.members.get(id)?.profile.name ?? '', x, y, this.connection.room.actors.has(id));
   }
 
   #at(event: { clientX: number; clientY: number }): { x: number; y: number; inside: boolean } {
