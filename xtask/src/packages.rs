@@ -47,8 +47,10 @@ pub(crate) const TEST: &[Need] = &[
     need("iproute2", &["ip"], "cutting a network, in tests"),
     need("firefox-esr", &["firefox-esr", "firefox"], "a viewer of another make, in tests"),
     need("prometheus", &["prometheus"], "scraping our metrics and asking for what our dashboard shows, in tests"),
-    need("python3", &["python3"], "the fuzzer of the HTTP API, in tests"),
-    need("python3-venv", &["/usr/share/doc/python3-venv"], "installing that fuzzer from PyPI into target/"),
+    need("chromium-driver", &["chromedriver"], "Selenium, in tests"),
+    need("ffmpeg", &["ffmpeg"], "recordings of a session, in tests"),
+    need("python3", &["python3"], "the fuzzer of the HTTP API, and clients in Python, in tests"),
+    need("python3-venv", &["/usr/share/doc/python3-venv"], "installing these from PyPI into target/"),
 ];
 
 /// Node's package, when there is none at all.

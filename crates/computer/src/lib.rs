@@ -16,13 +16,19 @@ mod answer;
 mod desktop;
 mod display;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
+mod kernel;
+mod openapi;
 mod picture;
 mod problem;
 mod processes;
+mod recorder;
 mod time;
 
 use std::{
+    ffi::OsString,
     fmt,
     sync::{
         Arc,
@@ -40,9 +46,9 @@ use glasshouse_desktop::Desktop;
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
-pub use access::Rights;
+pub use access::{Act, Call, Caller, Held, MAX_PATIENCE, Pending, Rights, Wheel};
 
-use crate::{display::Display, problem::Problem, processes::Table};
+use crate::{display::Display, problem::Problem, processes::Table, recorder::Recorder};
 
 /// Requests that are worked on at a time.
 const MAX_REQUESTS: usize = 128;
@@ -50,9 +56,16 @@ const MAX_REQUESTS: usize = 128;
 const MAX_PICTURES: usize = 2;
 /// Requests that wait for the screen at a time, each with a connection to the display.
 const MAX_WAITS: usize = 16;
+/// Archives that are made or unpacked at a time: each needs up to 128 MB, when it was packed so.
+const MAX_ARCHIVES: usize = 4;
+/// Folders that are watched at a time.
+const MAX_WATCHES: usize = 16;
 
 /// Judges tokens. Must not block.
 pub type Judge = dyn Fn(&str) -> Option<Rights> + Send + Sync;
+
+/// Says whether people watch.
+pub type Watched = dyn Fn() -> Pending<'static, bool> + Send + Sync;
 
 /// How computer use is set up.
 #[derive(Clone)]
@@ -67,6 +80,12 @@ pub struct Config {
     pub signaling_path: String,
     /// Largest file that is taken, and largest archive, in bytes.
     pub max_file: u64,
+    /// Further flags that the session's browser was started with.
+    pub app_flags: Vec<OsString>,
+    /// Says whether people watch.
+    pub is_watched: Option<Arc<Watched>>,
+    /// Shares mouse and keyboard with people, if anything does.
+    pub wheel: Option<Arc<dyn Wheel>>,
 }
 
 /// Computer use of one desktop.
@@ -87,6 +106,10 @@ pub(crate) struct Shared {
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) pictures: Semaphore,
     pub(crate) waits: Arc<Semaphore>,
+    pub(crate) archives: Arc<Semaphore>,
+    pub(crate) watches: Arc<Semaphore>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) kernel: kernel::State,
     /// Whether viewers may come by `stream/signaling`.
     pub(crate) streaming: AtomicBool,
     pub(crate) started: SystemTime,
@@ -127,6 +150,10 @@ impl Computer {
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             pictures: Semaphore::new(MAX_PICTURES),
             waits: Arc::new(Semaphore::new(MAX_WAITS)),
+            archives: Arc::new(Semaphore::new(MAX_ARCHIVES)),
+            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+            recorder: Arc::new(Recorder::new(config.desktop.clone(), config.max_file)),
+            kernel: kernel::State::default(),
             streaming: AtomicBool::new(false),
             started: SystemTime::now(),
             closing: watch::Sender::new(false),
@@ -137,15 +164,23 @@ impl Computer {
             .merge(desktop::router(&shared))
             .merge(processes::router(&shared))
             .merge(files::router(&shared))
+            .merge(openapi::router())
+            .merge(kernel::router(&shared))
             .fallback(|| async { Problem::missing("there is nothing here: docs/computer-use.md has the paths") })
             .with_state(shared.clone());
         Self { shared, router }
     }
 
+    /// Whether a path is of the API of kernel-images, which is answered here as well.
+    #[must_use]
+    pub fn is_kernel(path: &str) -> bool {
+        kernel::has(path)
+    }
+
     /// Whether a path is computer use's.
     #[must_use]
     pub fn has(path: &str) -> bool {
-        path.strip_prefix("/v1").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix("/v1").is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) || kernel::has(path)
     }
 
     /// Answers a request for a path that it [has](Self::has).
@@ -163,6 +198,7 @@ impl Computer {
     pub fn shutdown(&self) {
         self.shared.closing.send_replace(true);
         self.shared.streaming.store(false, Ordering::Release);
+        self.shared.kernel.shutdown();
     }
 }
 

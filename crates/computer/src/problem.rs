@@ -6,7 +6,28 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use rustix::io::Errno;
 use serde_json::json;
+use utoipa::ToSchema;
+
+/// What went wrong (RFC 9457), as the document of the API has it.
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "it describes what is made below")]
+pub(crate) struct Details {
+    /// Kind of the problem, for programs: `urn:sandbox-agent:error:` and a name.
+    #[schema(example = "urn:sandbox-agent:error:desktop_invalid_action")]
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// One line for people: what was wrong and what to do.
+    detail: String,
+    /// The name again, when it is about the desktop.
+    #[schema(nullable = false)]
+    code: Option<String>,
+}
 
 /// What a handler answers.
 pub(crate) type Answer = Result<Response, Problem>;
@@ -21,11 +42,13 @@ pub(crate) struct Problem {
     /// Whether it is one of the desktop's, which say their name in `code` as well.
     is_coded: bool,
     is_no_program: bool,
+    /// What the system said, where that is the reason.
+    errno: Option<Errno>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, name: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, name, detail: detail.into(), is_coded: false, is_no_program: false }
+        Self { status, name, detail: detail.into(), is_coded: false, is_no_program: false, errno: None }
     }
 
     fn coded(status: StatusCode, name: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -42,6 +65,11 @@ impl Problem {
 
     pub(crate) fn denied(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "permission_denied", detail)
+    }
+
+    /// Somebody else has control.
+    pub(crate) fn held(detail: String) -> Self {
+        Self::new(StatusCode::LOCKED, "control_held", detail)
     }
 
     pub(crate) fn missing(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -89,10 +117,6 @@ impl Problem {
         Self::coded(StatusCode::SERVICE_UNAVAILABLE, "desktop_runtime_failed", error.to_string())
     }
 
-    pub(crate) fn dependency(detail: &'static str) -> Self {
-        Self::coded(StatusCode::SERVICE_UNAVAILABLE, "desktop_dependencies_missing", detail)
-    }
-
     pub(crate) fn no_window(id: &str) -> Self {
         let short: String = id.chars().take(32).collect();
         Self::coded(StatusCode::NOT_FOUND, "window_not_found", format!("there is no window {short}: list them anew"))
@@ -109,6 +133,20 @@ impl Problem {
     /// There is no such program: with processes a failure like others, for the desktop [`Problem::no_app`].
     pub(crate) fn no_program(detail: String) -> Self {
         Self { is_no_program: true, ..Self::failed(detail) }
+    }
+
+    /// The same, with what the system said.
+    pub(crate) fn because(self, errno: Option<Errno>) -> Self {
+        Self { errno, ..self }
+    }
+
+    /// What the system said, where that is the reason.
+    pub(crate) fn errno(&self) -> Option<Errno> {
+        self.errno
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// Whether it is about a program that is not there.

@@ -1,6 +1,7 @@
 //! The desktop as its users see it.
 
 use std::{
+    ffi::OsString,
     net::TcpStream,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -306,6 +307,23 @@ impl Desktop {
         let (done, answer) = oneshot::channel();
         let _ = self.supervisor.send(Msg::Launch(launch, done));
         self.answer(answer).await?
+    }
+
+    /// Ends the browser and starts it again, with these further flags in place of those of its last start; returns when its
+    /// process has been started. Wakes a frozen desktop. Its pages are not opened again, but for the first one.
+    ///
+    /// # Errors
+    /// The app is no browser, or it cannot be started.
+    pub async fn restart_app(&self, flags: Vec<OsString>) -> Result<(), Error> {
+        self.wake();
+        let (done, answer) = oneshot::channel();
+        let _ = self.supervisor.send(Msg::Restart(flags, done));
+        self.answer(answer).await?
+    }
+
+    /// Port of the browser's DevTools on the loopback of the programs, if it has one.
+    pub fn devtools_port(&self) -> Option<u16> {
+        self.devtools.as_ref().map(|port| port.load(Ordering::Acquire)).filter(|port| *port != 0)
     }
 
     /// Sends a signal to a program of [`Desktop::launch`] and its process group, if it still runs. Wakes a frozen desktop,

@@ -136,6 +136,19 @@ pub(crate) struct SessionOptions {
     #[arg(long, env = "GLASSHOUSE_CDP_CLIENTS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=10_000))]
     pub(crate) cdp_clients: Option<u16>,
 
+    /// Port on which the session answers as a kernel-images container does on 10001 (docs/kernel-images.md): PORT, of this
+    /// machine alone, or ADDRESS:PORT. Whoever reaches it is let in, unless --kernel-token is given.
+    #[arg(long, env = "GLASSHOUSE_KERNEL_API", value_name = "PORT", value_parser = parse_local)]
+    pub(crate) kernel_api: Option<SocketAddr>,
+
+    /// Port that leads programs to the browser as a kernel-images container does on 9222: PORT or ADDRESS:PORT, likewise.
+    #[arg(long, env = "GLASSHOUSE_KERNEL_CDP", value_name = "PORT", value_parser = parse_local)]
+    pub(crate) kernel_cdp: Option<SocketAddr>,
+
+    /// Demand tokens on the ports of --kernel-api (an admin's) and --kernel-cdp (GLASSHOUSE_CDP_TOKEN).
+    #[arg(long, env = "GLASSHOUSE_KERNEL_TOKEN")]
+    pub(crate) kernel_token: bool,
+
     /// How people log in.
     #[arg(long, env = "GLASSHOUSE_PROVIDER", value_enum, default_value_t = Provider::Multiuser)]
     pub(crate) provider: Provider,
@@ -338,6 +351,12 @@ pub(crate) fn parse_size(text: &str) -> Result<Size, String> {
             MIN_SIZE.width, MIN_SIZE.height, MAX_SIZE.width, MAX_SIZE.height
         ))
     }
+}
+
+/// A port of this machine alone, or an address with a port.
+pub(crate) fn parse_local(text: &str) -> Result<SocketAddr, String> {
+    let port = text.parse::<u16>().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    port.or_else(|_| text.parse()).map_err(|_| format!("expected PORT or ADDRESS:PORT, got {text:?}"))
 }
 
 /// A number of bytes: a number with k, m, g or nothing behind it.

@@ -16,7 +16,7 @@ const DISK_SHARE: u64 = 4;
 pub(crate) fn make(options: &SessionOptions, desktop: &Arc<Desktop>, server: &Server) -> Computer {
     let prefix = options.path_prefix.trim_matches('/');
     let slash = if prefix.is_empty() { "" } else { "/" };
-    let room = server.clone();
+    let (room, watched) = (server.clone(), server.clone());
     Computer::new(Config {
         desktop: desktop.clone(),
         rights: Arc::new(move |token| {
@@ -25,6 +25,12 @@ pub(crate) fn make(options: &SessionOptions, desktop: &Arc<Desktop>, server: &Se
         }),
         signaling: server.router(),
         signaling_path: format!("{slash}{prefix}/api/ws"),
+        app_flags: options.app_flags.clone(),
+        is_watched: Some(Arc::new(move || {
+            let watched = watched.clone();
+            Box::pin(async move { watched.traffic().await.0 > 0 })
+        })),
+        wheel: None,
         max_file: MAX_FILE.min(options.walls.disk.unwrap_or(walls::DISK) / DISK_SHARE),
     })
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod exec;
 mod front;
 mod glance;
+mod kernel_ports;
 mod linger;
 mod logging;
 mod new;

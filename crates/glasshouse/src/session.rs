@@ -32,7 +32,7 @@ use crate::{
     behind,
     claim::Claimed,
     cli::{AppName, Codec, OnExit, Provider, SessionOptions},
-    computer,
+    computer, kernel_ports,
     port::Port,
     readings, rest, vnc, walls,
 };
@@ -117,6 +117,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     // The ports come first: they fail fast, and nothing has to be taken down again.
     let room: Arc<OnceLock<Server>> = Arc::default();
     let (listener, engine) = ports(&options, managed, &room).await?;
+    let kernel = kernel_ports::Ports::bind(&options, managed.is_some()).await?;
 
     let (ended, mut end) = watch::channel(None::<String>);
     let desktop = {
@@ -175,7 +176,9 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     tokio::spawn(rest::whenever_still(Arc::downgrade(&video)));
 
     let (provider, generated) = provider(&options)?;
-    let server = Server::new(server_config(&options, managed, provider), desktop.clone(), engine.clone());
+    let mut config = server_config(&options, managed, provider);
+    let kernel_token = kernel.token(&mut config.api_token)?;
+    let server = Server::new(config, desktop.clone(), engine.clone());
     server.attach_video(video.clone());
     server.attach_readings(readings::of(&desktop, way_out.as_ref()));
     // Nobody else sets it.
@@ -195,8 +198,9 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
         }
     };
     let listen = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let kernel = kernel.serve(&options, kernel_token, &computer, automation.as_ref())?;
     if let Some(listen) = listen {
-        announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref())?;
+        announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref(), &kernel)?;
     }
 
     let sleeper = tokio::spawn(sleep_by_signal(desktop.clone()));
@@ -243,7 +247,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
         }
     }
 
-    drop(socket);
+    drop((socket, kernel));
     sleeper.abort();
     engine.stop();
     video.stop();
@@ -397,6 +401,7 @@ fn announce(
     desktop: &Desktop,
     generated: Option<&Generated>,
     automation: Option<&Automation>,
+    kernel: &kernel_ports::Serving,
 ) -> anyhow::Result<()> {
     let cdp = automation.map(|automation| format!("{}cdp?token={}", address(options, listen), automation.token));
     let page = address(options, listen);
@@ -412,6 +417,8 @@ fn announce(
             "user_password": generated.and_then(|generated| generated.user.as_ref()),
             "admin_password": generated.and_then(|generated| generated.admin.as_ref()),
             "cdp": cdp,
+            "kernel_api": kernel.api,
+            "kernel_cdp": kernel.cdp,
         });
         writeln!(out, "{line}")?;
     } else {

@@ -10,6 +10,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
 };
+use utoipa::ToSchema;
 
 use crate::{
     Shared,
@@ -25,7 +26,7 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// Longest address.
 const MAX_TARGET: usize = 16 * 1024;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Launch {
     app: String,
     #[serde(default)]
@@ -33,7 +34,7 @@ pub(super) struct Launch {
     wait: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Open {
     target: String,
 }
@@ -43,6 +44,8 @@ async fn begin(shared: &Shared, start: Start) -> Result<Arc<Process>, Problem> {
     started.map_err(|problem| if problem.is_no_program() { Problem::no_app(problem.to_string()) } else { problem })
 }
 
+/// Starts a program on the desktop.
+#[utoipa::path(post, path = "/v1/desktop/launch", tag = "programs", request_body = Launch, responses((status = 200, description = "What was started.", body = super::openapi::Launched)))]
 pub(super) async fn launch(State(shared): State<Arc<Shared>>, Json(asked): Json<Launch>) -> Answer {
     if asked.app.is_empty() {
         return Err(Problem::action("app must not be empty"));
@@ -64,6 +67,8 @@ pub(super) async fn launch(State(shared): State<Arc<Shared>>, Json(asked): Json<
     Ok(Json(answer).into_response())
 }
 
+/// Opens an address in the session's browser, and other things with what there is for them.
+#[utoipa::path(post, path = "/v1/desktop/open", tag = "programs", request_body = Open, responses((status = 200, description = "What opens it.", body = super::openapi::Launched)))]
 pub(super) async fn open(State(shared): State<Arc<Shared>>, Json(asked): Json<Open>) -> Answer {
     if asked.target.is_empty() || asked.target.len() > MAX_TARGET || asked.target.contains(char::is_control) {
         return Err(Problem::action("target must be an address or a path"));

@@ -8,10 +8,12 @@ use std::{
 use axum::{Json, extract::State, response::IntoResponse};
 use glasshouse_desktop::{Desktop, Input};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{DONE, keys};
 use crate::{
     Shared,
+    access::{Act, acted},
     problem::{Answer, Problem},
 };
 
@@ -26,14 +28,15 @@ const BATCH: usize = 64;
 /// Most keys of one combination.
 const MAX_KEYS: usize = 8;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = TypedText)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Text {
     text: String,
     delay_ms: Option<u64>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(super) struct Modifiers {
     ctrl: Option<bool>,
     shift: Option<bool>,
@@ -41,13 +44,14 @@ pub(super) struct Modifiers {
     cmd: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = KeyPress)]
 pub(super) struct Press {
     key: String,
     modifiers: Option<Modifiers>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Key {
     key: String,
 }
@@ -82,6 +86,8 @@ async fn done(shared: &Shared) -> Answer {
     Ok(Json(DONE).into_response())
 }
 
+/// Types text, of any characters.
+#[utoipa::path(post, path = "/v1/desktop/keyboard/type", tag = "keyboard", request_body = Text, responses((status = 200, description = "It is done.", body = super::Done)))]
 pub(super) async fn write(State(shared): State<Arc<Shared>>, Json(asked): Json<Text>) -> Answer {
     if asked.text.is_empty() {
         return Err(Problem::action("text must not be empty"));
@@ -103,6 +109,7 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, Json(asked): Json<T
         if index > 0 && !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+        acted(Act::Type);
         shared.desktop().input(Input::KeyDown(*keysym));
         shared.desktop().input(Input::KeyUp(*keysym));
         if index % BATCH == BATCH - 1 {
@@ -112,6 +119,8 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, Json(asked): Json<T
     done(&shared).await
 }
 
+/// Presses a key or a combination, such as `ctrl+shift+t`.
+#[utoipa::path(post, path = "/v1/desktop/keyboard/press", tag = "keyboard", request_body = Press, responses((status = 200, description = "It is done.", body = super::Done)))]
 pub(super) async fn press(State(shared): State<Arc<Shared>>, Json(asked): Json<Press>) -> Answer {
     let wanted = asked.modifiers.unwrap_or_default();
     let mut keys = Vec::new();
@@ -123,6 +132,7 @@ pub(super) async fn press(State(shared): State<Arc<Shared>>, Json(asked): Json<P
     }
     keys.extend(combination(&asked.key)?);
     let _hands = shared.hands.lock().await;
+    acted(Act::Type);
     {
         let mut held = Held { desktop: shared.desktop(), keys: Vec::new() };
         let mut has_shift = shared.shift.load(Ordering::Acquire);
@@ -139,6 +149,7 @@ pub(super) async fn press(State(shared): State<Arc<Shared>>, Json(asked): Json<P
 async fn each(shared: &Shared, asked: Key, is_down: bool) -> Answer {
     let mut keys = combination(&asked.key)?;
     let _hands = shared.hands.lock().await;
+    acted(Act::Type);
     if !is_down {
         keys.reverse();
     }
@@ -152,10 +163,14 @@ async fn each(shared: &Shared, asked: Key, is_down: bool) -> Answer {
     done(shared).await
 }
 
+/// Presses a key, and holds it.
+#[utoipa::path(post, path = "/v1/desktop/keyboard/down", tag = "keyboard", request_body = Key, responses((status = 200, description = "It is done.", body = super::Done)))]
 pub(super) async fn down(State(shared): State<Arc<Shared>>, Json(asked): Json<Key>) -> Answer {
     each(&shared, asked, true).await
 }
 
+/// Lets go of a key.
+#[utoipa::path(post, path = "/v1/desktop/keyboard/up", tag = "keyboard", request_body = Key, responses((status = 200, description = "It is done.", body = super::Done)))]
 pub(super) async fn up(State(shared): State<Arc<Shared>>, Json(asked): Json<Key>) -> Answer {
     each(&shared, asked, false).await
 }

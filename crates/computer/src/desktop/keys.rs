@@ -56,7 +56,7 @@ const NAMES: [(&str, u32); 47] = [
 ];
 
 /// Keysym of a character.
-pub(super) fn of_character(character: char) -> Option<u32> {
+pub(crate) fn of_character(character: char) -> Option<u32> {
     match character {
         '\n' | '\r' => Some(0xff0d),
         '\t' => Some(0xff09),
@@ -70,7 +70,7 @@ pub(super) fn of_character(character: char) -> Option<u32> {
 }
 
 /// Keysym of one key: a character by itself, or a name.
-pub(super) fn of_name(name: &str) -> Option<u32> {
+pub(crate) fn of_name(name: &str) -> Option<u32> {
     let mut characters = name.chars();
     if let (Some(character), None) = (characters.next(), characters.next()) {
         return of_character(character);
@@ -95,7 +95,7 @@ pub(super) fn of_name(name: &str) -> Option<u32> {
 }
 
 /// The keys of a combination, in the order they go down: `ctrl+shift+t`, `plus`, `ctrl++`.
-pub(super) fn of_combination(text: &str) -> Result<Vec<u32>, String> {
+pub(crate) fn of_combination(text: &str) -> Result<Vec<u32>, String> {
     let mut names: Vec<&str> = text.split('+').collect();
     // A plus itself leaves two empty names: "ctrl++", "+".
     if text == "+" {
@@ -116,12 +116,12 @@ pub(super) fn of_combination(text: &str) -> Result<Vec<u32>, String> {
 const SHIFT: [u32; 2] = [0xffe1, 0xffe2];
 
 /// Whether a key is Shift.
-pub(super) fn is_shift(keysym: u32) -> bool {
+pub(crate) fn is_shift(keysym: u32) -> bool {
     SHIFT.contains(&keysym)
 }
 
 /// What a key makes with Shift, on a US keyboard: the desktop makes exactly what it is told, whatever is held.
-pub(super) fn shifted(keysym: u32) -> u32 {
+pub(crate) fn shifted(keysym: u32) -> u32 {
     const PLAIN: &str = "`1234567890-=[]\\;',./";
     const SHIFTED: &str = "~!@#$%^&*()_+{}|:\"<>?";
     let character = match keysym {

@@ -3,10 +3,11 @@
 mod apps;
 mod clipboard;
 mod keyboard;
-mod keys;
+pub(crate) mod keys;
 mod mouse;
-mod recordings;
-mod screenshot;
+mod openapi;
+pub(crate) mod recordings;
+pub(crate) mod screenshot;
 mod status;
 mod stream;
 mod wait;
@@ -17,9 +18,12 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+
+pub(crate) use openapi::Document;
 
 use crate::{
     Shared,
@@ -30,7 +34,7 @@ use crate::{
 const MAX_CLIPBOARD: usize = 2 * 16 * 1024 * 1024;
 
 /// What is answered when there is nothing to say.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Done {
     ok: bool,
 }
@@ -53,8 +57,8 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route(&path("wait/stable"), post(wait::stable))
         .route(&path("wait/change"), post(wait::change))
         .route(&path("recordings"), get(recordings::list))
-        .route(&path("recordings/{id}"), get(recordings::missing).delete(recordings::missing))
-        .route(&path("recordings/{id}/download"), get(recordings::missing))
+        .route(&path("recordings/{id}"), get(recordings::read))
+        .route(&path("recordings/{id}/download"), get(recordings::download))
         .route(&path("stream/status"), get(stream::status))
         .route(&path("stream/signaling"), get(stream::signaling));
     let control = Router::new()
@@ -75,16 +79,19 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route(
             &path("clipboard"),
             get(clipboard::read).post(clipboard::write).layer(DefaultBodyLimit::max(MAX_CLIPBOARD)),
-        )
+        );
+    let share = Router::new()
         .route(&path("stream/start"), post(stream::start))
         .route(&path("stream/stop"), post(stream::stop));
+    let open = Router::new().route(&path("launch"), post(apps::launch)).route(&path("open"), post(apps::open));
     let admin = Router::new()
-        .route(&path("launch"), post(apps::launch))
-        .route(&path("open"), post(apps::open))
+        .route(&path("recordings/{id}"), delete(recordings::remove))
         .route(&path("recording/start"), post(recordings::start))
         .route(&path("recording/stop"), post(recordings::stop));
     guarded(any, shared, Power::Any)
         .merge(guarded(watch, shared, Power::Watch))
         .merge(guarded(control, shared, Power::Control))
+        .merge(guarded(share, shared, Power::Share))
+        .merge(guarded(open, shared, Power::Open))
         .merge(guarded(admin, shared, Power::Admin))
 }

@@ -13,9 +13,11 @@ use axum::{
 use glasshouse_desktop::Input;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::{
     Shared,
+    access::{Act, acted},
     problem::{Answer, Problem},
 };
 
@@ -30,7 +32,8 @@ const THAW: Duration = Duration::from_millis(500);
 /// Between looks at where it is.
 const STEP: Duration = Duration::from_millis(2);
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[schema(as = MouseButton)]
 #[serde(rename_all = "lowercase")]
 enum Button {
     #[default]
@@ -49,13 +52,15 @@ impl Button {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MouseMove)]
 pub(super) struct Move {
     x: i64,
     y: i64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MouseClick)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Click {
     x: i64,
@@ -64,14 +69,16 @@ pub(super) struct Click {
     click_count: Option<i64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MousePress)]
 pub(super) struct Press {
     x: Option<i64>,
     y: Option<i64>,
     button: Option<Button>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MouseDrag)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Drag {
     start_x: i64,
@@ -81,7 +88,8 @@ pub(super) struct Drag {
     button: Option<Button>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MouseScroll)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Scroll {
     x: i64,
@@ -110,7 +118,11 @@ async fn act(shared: &Arc<Shared>, inputs: impl IntoIterator<Item = Input>) -> A
         if let Input::Move { x, y } = input {
             let size = shared.desktop().size();
             let cut = |value: i32, size: u16| value.min(i32::from(size) - 1);
-            target = Some((cut(x, size.width), cut(y, size.height)));
+            let place = (cut(x, size.width), cut(y, size.height));
+            target = Some(place);
+            acted(Act::Move(place.0, place.1));
+        } else if let (Input::ButtonDown(_), Some((x, y))) = (&input, target) {
+            acted(Act::Click(x, y));
         }
         shared.desktop().input(input);
     }
@@ -139,16 +151,22 @@ fn position_of(x: i32, y: i32, window: u32) -> Response {
     Json(position).into_response()
 }
 
+/// Where the pointer is.
+#[utoipa::path(get, path = "/v1/desktop/mouse/position", tag = "mouse", responses((status = 200, description = "Where the pointer is then.", body = super::openapi::Position)))]
 pub(super) async fn position(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     shared.desktop().wake();
     let (x, y, window) = pointer(&shared).await?;
     Ok(position_of(x, y, window))
 }
 
+/// Moves the pointer.
+#[utoipa::path(post, path = "/v1/desktop/mouse/move", tag = "mouse", request_body = Move, responses((status = 200, description = "Where the pointer is then.", body = super::openapi::Position)))]
 pub(super) async fn go(State(shared): State<Arc<Shared>>, Json(asked): Json<Move>) -> Answer {
     act(&shared, [to(place(asked.x, asked.y)?)]).await
 }
 
+/// Moves the pointer, and clicks.
+#[utoipa::path(post, path = "/v1/desktop/mouse/click", tag = "mouse", request_body = Click, responses((status = 200, description = "Where the pointer is then.", body = super::openapi::Position)))]
 pub(super) async fn click(State(shared): State<Arc<Shared>>, Json(asked): Json<Click>) -> Answer {
     let place = place(asked.x, asked.y)?;
     let count = asked.click_count.unwrap_or(1);
@@ -170,14 +188,20 @@ async fn press(shared: &Arc<Shared>, asked: Press, input: impl FnOnce(u32) -> In
     act(shared, place.map(to).into_iter().chain([button])).await
 }
 
+/// Presses a button, and holds it.
+#[utoipa::path(post, path = "/v1/desktop/mouse/down", tag = "mouse", request_body = Press, responses((status = 200, description = "Where the pointer is then.", body = super::openapi::Position)))]
 pub(super) async fn down(State(shared): State<Arc<Shared>>, Json(asked): Json<Press>) -> Answer {
     press(&shared, asked, Input::ButtonDown).await
 }
 
+/// Lets go of a button.
+#[utoipa::path(post, path = "/v1/desktop/mouse/up", tag = "mouse", request_body = Press, responses((status = 200, description = "Where the pointer is then.", body = super::openapi::Position)))]
 pub(super) async fn up(State(shared): State<Arc<Shared>>, Json(asked): Json<Press>) -> Answer {
     press(&shared, asked, Input::ButtonUp).await
 }
 
+/// Drags with a button held.
+#[utoipa::path(post, path = "/v1/desktop/mouse/drag", tag = "mouse", request_body = Drag, responses((status = 200, description = "Where the pointer is then.", body = super::openapi::Position)))]
 pub(super) async fn drag(State(shared): State<Arc<Shared>>, Json(asked): Json<Drag>) -> Answer {
     let (start, end) = (place(asked.start_x, asked.start_y)?, place(asked.end_x, asked.end_y)?);
     let size = shared.desktop().size();
@@ -193,6 +217,8 @@ pub(super) async fn drag(State(shared): State<Arc<Shared>>, Json(asked): Json<Dr
     act(&shared, way.chain((1..=STEPS).map(between)).chain([Input::ButtonUp(button)])).await
 }
 
+/// Turns the wheel; positive is right and down, in clicks of it.
+#[utoipa::path(post, path = "/v1/desktop/mouse/scroll", tag = "mouse", request_body = Scroll, responses((status = 200, description = "Where the pointer is then.", body = super::openapi::Position)))]
 pub(super) async fn scroll(State(shared): State<Arc<Shared>>, Json(asked): Json<Scroll>) -> Answer {
     let place = place(asked.x, asked.y)?;
     let (right, down) = (asked.delta_x.unwrap_or(0), asked.delta_y.unwrap_or(0));

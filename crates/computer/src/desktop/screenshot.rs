@@ -8,6 +8,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     Shared,
@@ -18,7 +19,8 @@ use crate::{
 
 const QUALITY: u8 = 85;
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = PictureFormat)]
 #[serde(rename_all = "lowercase")]
 enum FormatName {
     Png,
@@ -28,7 +30,8 @@ enum FormatName {
 }
 
 /// How a picture is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Look {
     format: Option<FormatName>,
@@ -38,7 +41,8 @@ pub(super) struct Look {
 }
 
 /// The same, of a part of the screen.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RegionLook {
     x: i64,
@@ -66,14 +70,24 @@ pub(super) fn rect(x: i64, y: i64, width: i64, height: i64) -> Result<Rect, Prob
     Ok(Rect { x, y, width, height })
 }
 
+/// The screen.
+#[utoipa::path(get, path = "/v1/desktop/screenshot", tag = "screenshot", params(Look), responses((status = 200, description = "The picture, as `format` says. Its `ETag` says whether pixels are the same.", body = Vec<u8>, content_type = "image/png")))]
 pub(super) async fn whole(State(shared): State<Arc<Shared>>, Query(look): Query<Look>) -> Answer {
     shoot(&shared, None, look).await
 }
 
+/// A part of the screen.
+#[utoipa::path(get, path = "/v1/desktop/screenshot/region", tag = "screenshot", params(RegionLook), responses((status = 200, description = "The picture, as `format` says. Its `ETag` says whether pixels are the same.", body = Vec<u8>, content_type = "image/png")))]
 pub(super) async fn region(State(shared): State<Arc<Shared>>, Query(asked): Query<RegionLook>) -> Answer {
     let part = rect(asked.x, asked.y, asked.width, asked.height)?;
     let RegionLook { format, quality, scale, show_cursor, .. } = asked;
     shoot(&shared, Some(part), Look { format, quality, scale, show_cursor }).await
+}
+
+/// The screen, or a part of it, as PNG.
+pub(crate) async fn png(shared: &Shared, part: Option<Rect>, with_pointer: bool) -> Answer {
+    let look = Look { format: Some(FormatName::Png), quality: None, scale: None, show_cursor: Some(with_pointer) };
+    shoot(shared, part, look).await
 }
 
 async fn shoot(shared: &Shared, part: Option<Rect>, look: Look) -> Answer {

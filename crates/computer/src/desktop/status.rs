@@ -70,20 +70,27 @@ async fn describe(shared: &Shared) -> Value {
     status
 }
 
+/// How the desktop is.
+#[utoipa::path(get, path = "/v1/desktop/status", tag = "status", responses((status = 200, description = "Its state.", body = super::openapi::DesktopStatus)))]
 pub(super) async fn read(State(shared): State<Arc<Shared>>) -> Response {
     Json(describe(&shared).await).into_response()
 }
 
-/// It has started before anybody could ask; what is asked for is ignored then.
+/// How the desktop is. It has started before anybody could ask; what is asked for is ignored then.
+#[utoipa::path(post, path = "/v1/desktop/start", tag = "status", responses((status = 200, description = "Its state.", body = super::openapi::DesktopStatus)))]
 pub(super) async fn start(State(shared): State<Arc<Shared>>) -> Answer {
     shared.desktop().wake();
     Ok(Json(describe(&shared).await).into_response())
 }
 
+/// Always refused: the desktop is the session.
+#[utoipa::path(post, path = "/v1/desktop/stop", tag = "status", responses((status = 409, description = "End the session instead.", body = crate::problem::Details, content_type = "application/problem+json")))]
 pub(super) async fn stop() -> Problem {
     Problem::conflict("the desktop is the session: end the session instead")
 }
 
+/// Name and size of the display.
+#[utoipa::path(get, path = "/v1/desktop/display/info", tag = "status", responses((status = 200, description = "The display.", body = super::openapi::DisplayInfo)))]
 pub(super) async fn display(State(shared): State<Arc<Shared>>) -> Response {
     Json(json!({ "display": shared.display.name(), "resolution": resolution(&shared) })).into_response()
 }

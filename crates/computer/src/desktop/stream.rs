@@ -21,21 +21,28 @@ fn answer(shared: &Shared) -> Response {
     Json(json!({ "active": shared.streaming.load(Ordering::Acquire) })).into_response()
 }
 
+/// Whether viewers may come by `stream/signaling`.
+#[utoipa::path(get, path = "/v1/desktop/stream/status", tag = "stream", responses((status = 200, description = "Whether they may.", body = super::openapi::Streaming)))]
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
     answer(&shared)
 }
 
 /// Lets viewers in by this door. Pictures are made for as long as somebody watches, whichever door that one came by.
+#[utoipa::path(post, path = "/v1/desktop/stream/start", tag = "stream", responses((status = 200, description = "Whether they may.", body = super::openapi::Streaming)))]
 pub(super) async fn start(State(shared): State<Arc<Shared>>) -> Response {
     shared.streaming.store(true, Ordering::Release);
     answer(&shared)
 }
 
+/// Lets no more viewers in by this door.
+#[utoipa::path(post, path = "/v1/desktop/stream/stop", tag = "stream", responses((status = 200, description = "Whether they may.", body = super::openapi::Streaming)))]
 pub(super) async fn stop(State(shared): State<Arc<Shared>>) -> Response {
     shared.streaming.store(false, Ordering::Release);
     answer(&shared)
 }
 
+/// The WebSocket of a viewer (neko's), for the member that the token is of. The token may be in `access_token`.
+#[utoipa::path(get, path = "/v1/desktop/stream/signaling", tag = "stream", responses((status = 101, description = "A WebSocket.")))]
 pub(super) async fn signaling(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
     if !shared.streaming.load(Ordering::Acquire) {
         return Err(Problem::conflict("desktop streaming is not active: POST stream/start first"));

@@ -11,6 +11,7 @@ use std::{
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::screenshot::rect;
 use crate::{
@@ -25,7 +26,7 @@ const MAX_TIMEOUT_MS: u64 = 300_000;
 /// How long nothing is drawn, if nothing else is asked for. Carets blink every 500 ms.
 const QUIET_MS: u64 = 300;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Region {
     x: i64,
     y: i64,
@@ -33,7 +34,8 @@ struct Region {
     height: i64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = WaitStable)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Stable {
     quiet_ms: Option<u64>,
@@ -41,7 +43,8 @@ pub(super) struct Stable {
     region: Option<Region>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = WaitChange)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Changed {
     /// `ETag` of a picture of the same region.
@@ -71,6 +74,8 @@ fn part(region: Option<Region>) -> Result<Option<Rect>, Problem> {
     region.map(|region| rect(region.x, region.y, region.width, region.height)).transpose()
 }
 
+/// Waits until nothing was drawn for a while.
+#[utoipa::path(post, path = "/v1/desktop/wait/stable", tag = "wait", request_body = Stable, responses((status = 200, description = "Whether that came, and after how long.", body = super::openapi::WasStable)))]
 pub(super) async fn stable(State(shared): State<Arc<Shared>>, Json(asked): Json<Stable>) -> Answer {
     let quiet = Duration::from_millis(asked.quiet_ms.unwrap_or(QUIET_MS));
     let timeout = timeout(asked.timeout_ms)?;
@@ -80,6 +85,8 @@ pub(super) async fn stable(State(shared): State<Arc<Shared>>, Json(asked): Json<
     begin(&shared, Wanted::Stable(quiet), part(asked.region)?, timeout, "stable").await
 }
 
+/// Waits until pixels differ from those of a screenshot, or from those now.
+#[utoipa::path(post, path = "/v1/desktop/wait/change", tag = "wait", request_body = Changed, responses((status = 200, description = "Whether that came, and after how long.", body = super::openapi::HasChanged)))]
 pub(super) async fn change(State(shared): State<Arc<Shared>>, Json(asked): Json<Changed>) -> Answer {
     let tag = |text: &str| {
         let text = text.trim_start_matches("W/").trim_matches('"');

@@ -9,6 +9,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::DONE;
 use crate::{
@@ -20,24 +21,30 @@ use crate::{
 /// Largest coordinate and size that X has.
 const LARGEST: i64 = i16::MAX as i64;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = WindowPlace)]
 pub(super) struct Place {
     x: i64,
     y: i64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = WindowSize)]
 pub(super) struct Size {
     width: i64,
     height: i64,
 }
 
+/// Windows that can be seen.
+#[utoipa::path(get, path = "/v1/desktop/windows", tag = "windows", responses((status = 200, description = "The windows.", body = super::openapi::Windows)))]
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer {
     shared.desktop().wake();
     let windows = shared.display.with(|eye| eye.windows()).await.map_err(|trouble| Problem::runtime(&trouble))?;
     Ok(Json(json!({ "windows": windows })).into_response())
 }
 
+/// The window that has the keyboard.
+#[utoipa::path(get, path = "/v1/desktop/windows/focused", tag = "windows", responses((status = 200, description = "The window.", body = crate::display::Window)))]
 pub(super) async fn focused(State(shared): State<Arc<Shared>>) -> Answer {
     shared.desktop().wake();
     match shared.display.with(|eye| eye.focused()).await {
@@ -58,10 +65,14 @@ async fn change(shared: &Arc<Shared>, id: &str, change: Change) -> Answer {
     }
 }
 
+/// Gives a window the keyboard.
+#[utoipa::path(post, path = "/v1/desktop/windows/{id}/focus", tag = "windows", params(("id" = String, Path, description = "Id of the window.")), responses((status = 200, description = "The window.", body = crate::display::Window)))]
 pub(super) async fn focus(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
     change(&shared, &id, Change::Focus).await
 }
 
+/// Moves a window.
+#[utoipa::path(post, path = "/v1/desktop/windows/{id}/move", tag = "windows", request_body = Place, params(("id" = String, Path, description = "Id of the window.")), responses((status = 200, description = "The window.", body = crate::display::Window)))]
 pub(super) async fn shift(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
@@ -73,6 +84,8 @@ pub(super) async fn shift(
     change(&shared, &id, Change::Move(x, y)).await
 }
 
+/// Gives a window another size.
+#[utoipa::path(post, path = "/v1/desktop/windows/{id}/resize", tag = "windows", request_body = Size, params(("id" = String, Path, description = "Id of the window.")), responses((status = 200, description = "The window.", body = crate::display::Window)))]
 pub(super) async fn resize(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
@@ -84,6 +97,8 @@ pub(super) async fn resize(
     change(&shared, &id, Change::Resize(width, height)).await
 }
 
+/// Asks a window to close.
+#[utoipa::path(post, path = "/v1/desktop/windows/{id}/close", tag = "windows", params(("id" = String, Path, description = "Id of the window.")), responses((status = 200, description = "It is done.", body = super::Done)))]
 pub(super) async fn close(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
     change(&shared, &id, Change::Close).await
 }

@@ -15,7 +15,7 @@ use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
 
 pub(crate) use eye::{Eye, Rect};
 pub(crate) use wait::{Wanted, wait};
-pub(crate) use windows::Change;
+pub(crate) use windows::{Change, Window};
 
 /// How long to wait for our turn; longer than that, the X server is stuck.
 const TURN: Duration = Duration::from_secs(10);

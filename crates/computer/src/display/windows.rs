@@ -10,6 +10,7 @@ use x11rb::{
         StackMode,
     },
 };
+use utoipa::ToSchema;
 
 use super::{Eye, Trouble};
 
@@ -25,7 +26,7 @@ const MAX_WINDOWS: u32 = 1_024;
 const PAGER: u32 = 2;
 
 /// A window; position and size are of its content, in pixels of the screen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Window {
     pub(crate) id: String,

@@ -1,9 +1,14 @@
 //! `/v1/fs`: files below the desktop's HOME.
 
-mod archive;
-mod place;
+pub(crate) mod archive;
+mod openapi;
+pub(crate) mod pack;
+pub(crate) mod place;
 mod routes;
-mod tar;
-mod tree;
+pub(crate) mod tar;
+pub(crate) mod tree;
+pub(crate) mod watch;
+pub(crate) mod zip;
 
-pub(crate) use routes::router;
+pub(crate) use openapi::Document;
+pub(crate) use routes::{content, router};

@@ -10,16 +10,16 @@ const MAX_NAME: usize = 255;
 
 /// A place below HOME: names that are no `..`, without links until proven otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Relative to HOME; empty for HOME itself.
-    pub(super) below: PathBuf,
+    pub(crate) below: PathBuf,
     /// As the programs see it.
-    pub(super) shown: String,
+    pub(crate) shown: String,
 }
 
 impl Place {
     /// Absolute paths are those that the programs see, others begin at HOME.
-    pub(super) fn parse(text: &str, home: &Path) -> Result<Self, Problem> {
+    pub(crate) fn parse(text: &str, home: &Path) -> Result<Self, Problem> {
         if text.len() > MAX_PATH || text.contains('\0') {
             return Err(Problem::invalid("path is too long, or has a zero byte"));
         }
@@ -53,7 +53,7 @@ impl Place {
     }
 
     /// A place below this one, by a relative path.
-    pub(super) fn join(&self, text: &str, home: &Path) -> Result<Self, Problem> {
+    pub(crate) fn join(&self, text: &str, home: &Path) -> Result<Self, Problem> {
         if Path::new(text).is_absolute() {
             return Err(Problem::denied("names in an archive must be relative"));
         }
@@ -67,14 +67,14 @@ impl Place {
     }
 
     /// The folder that it is in, and its name; none for HOME itself.
-    pub(super) fn split(&self) -> Result<(&Path, &str), Problem> {
+    pub(crate) fn split(&self) -> Result<(&Path, &str), Problem> {
         let folder = self.below.parent();
         let name = self.below.file_name().and_then(|name| name.to_str());
         folder.zip(name).ok_or_else(|| Problem::invalid("HOME itself stays as it is: name something in it"))
     }
 
     /// Whether one of both is in the other, or they are the same.
-    pub(super) fn is_along(&self, other: &Self) -> bool {
+    pub(crate) fn is_along(&self, other: &Self) -> bool {
         self.below.starts_with(&other.below) || other.below.starts_with(&self.below)
     }
 }

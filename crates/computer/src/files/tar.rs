@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 /// Bytes of a block.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// Most bytes of a long name, and of pax records.
 const MAX_NAME: u64 = 4_096;
 const MAX_RECORDS: u64 = 64 * 1024;
 
 /// What follows a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     /// A file of `size` bytes.
     File {
         name: String,
@@ -40,7 +40,7 @@ enum Extra {
 
 /// Reads headers; whoever uses it reads what is between them, which is padded to whole blocks.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     extra: Option<Extra>,
     name: Option<String>,
     size: Option<u64>,
@@ -48,7 +48,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// The next header.
-    pub(super) fn header(&mut self, block: &[u8; BLOCK]) -> Result<Entry, Cow<'static, str>> {
+    pub(crate) fn header(&mut self, block: &[u8; BLOCK]) -> Result<Entry, Cow<'static, str>> {
         if block.iter().all(|byte| *byte == 0) {
             return Ok(Entry::End);
         }
@@ -94,7 +94,7 @@ impl Reader {
     }
 
     /// Takes what [`Entry::Extra`] announced.
-    pub(super) fn extra(&mut self, data: &[u8]) -> Result<(), Cow<'static, str>> {
+    pub(crate) fn extra(&mut self, data: &[u8]) -> Result<(), Cow<'static, str>> {
         match self.extra.take() {
             Some(Extra::LongName) => {
                 let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
@@ -169,7 +169,7 @@ fn number(field: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    pub(super) fn header(name: &str, kind: u8, size: u64) -> [u8; BLOCK] {
+    pub(crate) fn header(name: &str, kind: u8, size: u64) -> [u8; BLOCK] {
         let mut block = [0; BLOCK];
         block[..name.len()].copy_from_slice(name.as_bytes());
         block[100..107].copy_from_slice(b"0104755");

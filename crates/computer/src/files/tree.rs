@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
@@ -21,6 +21,7 @@ use rustix::{
     io::Errno,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::place::Place;
 use crate::{problem::Problem, time};
@@ -28,24 +29,34 @@ use crate::{problem::Problem, time};
 /// Most entries of a folder that are listed.
 const MAX_ENTRIES: usize = 10_000;
 /// Deepest folder in a folder that is removed: each needs a descriptor.
-const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
+
+/// How the names of files begin that are being written.
+pub(crate) const DRAFT: &str = ".glasshouse-";
 
 const FOLDER: Mode = Mode::from_raw_mode(0o755);
 
 /// Something in a folder.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FileEntry)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    path: String,
+    pub(crate) name: Option<String>,
+    pub(crate) path: String,
     entry_type: &'static str,
     /// What it is, when it is neither: `symlink`, `pipe`, `socket`, `device`.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
-    size: u64,
+    pub(crate) size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     modified: Option<String>,
+    /// As `stat(2)` has it, with what it is.
+    #[serde(skip)]
+    pub(crate) mode: u32,
+    /// Seconds since 1970, and nanoseconds.
+    #[serde(skip)]
+    pub(crate) modified_at: (i64, u64),
 }
 
 impl Entry {
@@ -60,22 +71,43 @@ impl Entry {
         };
         let at = u64::try_from(stat.st_mtime).ok().and_then(|at| UNIX_EPOCH.checked_add(Duration::from_secs(at)));
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        Self { name, path, entry_type, kind, size, modified: at.map(time::rfc3339) }
+        let modified_at = (stat.st_mtime, stat.st_mtime_nsec);
+        Self { name, path, entry_type, kind, size, modified: at.map(time::rfc3339), mode: stat.st_mode, modified_at }
     }
+}
+
+/// What may have to go when something gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replace {
+    Nothing,
+    /// What `rename(2)` replaces: a file, or an empty folder by a folder.
+    Plain,
+    Everything,
 }
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     desktop: Arc<Desktop>,
 }
 
 /// A file that is being written under a name of its own, which it leaves when it is done.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     folder: OwnedFd,
     /// None when there is nothing to clear away.
     temporary: Option<String>,
     name: String,
+}
+
+impl Draft {
+    /// Gives the file its name, in place of what has it.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        if let Some(temporary) = &self.temporary {
+            renameat(&self.folder, temporary, &self.folder, &self.name)?;
+        }
+        self.temporary.take();
+        Ok(())
+    }
 }
 
 impl Drop for Draft {
@@ -87,20 +119,20 @@ impl Drop for Draft {
 }
 
 impl Tree {
-    pub(super) fn new(desktop: Arc<Desktop>) -> Self {
+    pub(crate) fn new(desktop: Arc<Desktop>) -> Self {
         Self { desktop }
     }
 
-    pub(super) fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.desktop.home_inside()
     }
 
-    pub(super) fn place(&self, text: &str) -> Result<Place, Problem> {
+    pub(crate) fn place(&self, text: &str) -> Result<Place, Problem> {
         Place::parse(text, self.home())
     }
 
     /// Does something below HOME with the rights of the programs, off the caller's thread.
-    async fn with<T: Send + 'static>(
+    pub(crate) async fn with<T: Send + 'static>(
         &self,
         shown: &str,
         work: impl FnOnce(&OwnedFd) -> io::Result<T> + Send + 'static,
@@ -113,7 +145,7 @@ impl Tree {
         done.await.map_err(|error| Problem::failed(error.to_string()))?.map_err(|error| problem(&error, shown))
     }
 
-    pub(super) async fn list(&self, place: Place) -> Result<Vec<Entry>, Problem> {
+    pub(crate) async fn list(&self, place: Place) -> Result<Vec<Entry>, Problem> {
         let shown = PathBuf::from(&place.shown);
         let at = place.shown.clone();
         let listing = self.with(&at, move |home| {
@@ -140,7 +172,7 @@ impl Tree {
         listing.await
     }
 
-    pub(super) async fn stat(&self, place: Place) -> Result<Entry, Problem> {
+    pub(crate) async fn stat(&self, place: Place) -> Result<Entry, Problem> {
         let at = place.shown.clone();
         let stat = self.with(&at, move |home| {
             let found = beneath(home, &place.below, OFlags::PATH | OFlags::NOFOLLOW)?;
@@ -150,7 +182,7 @@ impl Tree {
     }
 
     /// A file and its size now.
-    pub(super) async fn read(&self, place: Place) -> Result<(File, u64), Problem> {
+    pub(crate) async fn read(&self, place: Place) -> Result<(File, u64), Problem> {
         let at = place.shown.clone();
         let file = self.with(&at, move |home| {
             // A pipe without a writer must not hold us up.
@@ -166,43 +198,41 @@ impl Tree {
         file.await
     }
 
-    pub(super) async fn make_folder(&self, place: Place) -> Result<(), Problem> {
+    pub(crate) async fn make_folder(&self, place: Place) -> Result<(), Problem> {
         let at = place.shown.clone();
         self.with(&at, move |home| make(home, &place.below).map(drop)).await
     }
 
     /// Begins to write a file, in folders that are made. `mode` is for one that is new.
-    pub(super) async fn begin(&self, place: Place, mode: u32) -> Result<(File, Draft), Problem> {
+    pub(crate) async fn begin(&self, place: Place, mode: u32) -> Result<(File, Draft), Problem> {
         let (folder, name) = place.split()?;
         let (folder, name) = (folder.to_path_buf(), name.to_owned());
-        let begun = self.with(&place.shown, move |home| {
-            let folder = make(home, &folder)?;
-            let mut mode = Mode::from_raw_mode(mode);
-            if let Ok(stat) = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::RegularFile => mode = Mode::from_raw_mode(stat.st_mode & 0o777),
-                    FileType::Directory => return Err(Errno::ISDIR.into()),
-                    FileType::Symlink => return Err(Errno::LOOP.into()),
-                    _ => return Err(Errno::NXIO.into()),
-                }
-            }
-            let mut random = [0_u8; 8];
-            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-            let temporary = format!(".glasshouse-{:016x}", u64::from_ne_bytes(random));
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-            let file = openat2(&folder, &temporary, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR, RESOLVE)?;
-            let draft = Draft { folder, temporary: Some(temporary), name };
-            fchmod(&file, mode)?;
-            Ok((File::from(file), draft))
-        });
+        let begun = self.with(&place.shown, move |home| begin_in(home, &folder, name, mode));
         begun.await
     }
 
+    /// Begins to write a file whose place is not known yet, or that is gone when the draft is.
+    pub(crate) async fn begin_nameless(&self) -> Result<(File, Draft), Problem> {
+        self.with("HOME", |home| draft(beneath(home, Path::new(""), OFlags::PATH | OFlags::DIRECTORY)?, String::new()))
+            .await
+    }
+
     /// Gives a file that is written its name, in place of what has it.
-    pub(super) async fn finish(&self, place: &Place, mut draft: Draft) -> Result<(), Problem> {
-        let finished = self.with(&place.shown, move |_| {
+    pub(crate) async fn finish(&self, place: &Place, draft: Draft) -> Result<(), Problem> {
+        self.with(&place.shown, move |_| draft.finish()).await
+    }
+
+    /// The same for one that had no place.
+    pub(crate) async fn finish_as(&self, place: &Place, mut draft: Draft, mode: u32) -> Result<(), Problem> {
+        let (folder, name) = place.split()?;
+        let (folder, name) = (folder.to_path_buf(), name.to_owned());
+        let finished = self.with(&place.shown, move |home| {
+            let folder = make(home, &folder)?;
+            let mode = mode_of(&folder, &name, mode)?;
             if let Some(temporary) = &draft.temporary {
-                renameat(&draft.folder, temporary, &draft.folder, &draft.name)?;
+                let file = beneath(&draft.folder, Path::new(temporary), OFlags::WRONLY | OFlags::NONBLOCK)?;
+                fchmod(&file, mode)?;
+                renameat(&draft.folder, temporary, &folder, &name)?;
             }
             draft.temporary.take();
             Ok(())
@@ -210,7 +240,22 @@ impl Tree {
         finished.await
     }
 
-    pub(super) async fn remove(&self, place: Place, recursive: bool) -> Result<(), Problem> {
+    /// Sets the rights of a file or folder; not those that change who runs it.
+    pub(crate) async fn set_mode(&self, place: Place, mode: u32) -> Result<(), Problem> {
+        let at = place.shown.clone();
+        let set = self.with(&at, move |home| {
+            let found = beneath(home, &place.below, OFlags::PATH | OFlags::NOFOLLOW)?;
+            if FileType::from_raw_mode(fstat(&found)?.st_mode) == FileType::Symlink {
+                return Err(Errno::LOOP.into());
+            }
+            // The link of an open file leads to that file, whatever its name is now (proc_pid_fd(5)).
+            let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+            Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode & 0o777))?)
+        });
+        set.await
+    }
+
+    pub(crate) async fn remove(&self, place: Place, recursive: bool) -> Result<(), Problem> {
         let (folder, name) = place.split()?;
         let (folder, name) = (folder.to_path_buf(), name.to_owned());
         let removed = self.with(&place.shown, move |home| {
@@ -220,7 +265,7 @@ impl Tree {
         removed.await
     }
 
-    pub(super) async fn rename(&self, from: Place, to: Place, overwrite: bool) -> Result<(), Problem> {
+    pub(crate) async fn rename(&self, from: Place, to: Place, replace: Replace) -> Result<(), Problem> {
         let ((from_folder, from_name), (to_folder, to_name)) = (from.split()?, to.split()?);
         if from.is_along(&to) {
             return Err(Problem::invalid("from and to must not be in each other"));
@@ -231,12 +276,14 @@ impl Tree {
             let from_folder = beneath(home, &from_folder, OFlags::PATH | OFlags::DIRECTORY)?;
             statat(&from_folder, &from_name, AtFlags::SYMLINK_NOFOLLOW)?;
             let to_folder = make(home, &to_folder)?;
-            if !overwrite {
+            if replace == Replace::Nothing {
                 let flags = RenameFlags::NOREPLACE;
                 return Ok(renameat_with(&from_folder, &from_name, &to_folder, &to_name, flags)?);
             }
             match renameat(&from_folder, &from_name, &to_folder, &to_name) {
-                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ISDIR | Errno::NOTDIR) => {
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ISDIR | Errno::NOTDIR)
+                    if replace == Replace::Everything =>
+                {
                     remove(&to_folder, &to_name, true)?;
                     Ok(renameat(&from_folder, &from_name, &to_folder, &to_name)?)
                 }
@@ -247,13 +294,45 @@ impl Tree {
     }
 }
 
+/// The rights of a file that is to have this name: those of the one that has it, if there is one.
+fn mode_of(folder: &OwnedFd, name: &str, mode: u32) -> io::Result<Mode> {
+    let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
+        return Ok(Mode::from_raw_mode(mode & 0o777));
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(Mode::from_raw_mode(stat.st_mode & 0o777)),
+        FileType::Directory => Err(Errno::ISDIR.into()),
+        FileType::Symlink => Err(Errno::LOOP.into()),
+        _ => Err(Errno::NXIO.into()),
+    }
+}
+
+/// A new file in a folder, under a name of its own, for us alone.
+fn draft(folder: OwnedFd, name: String) -> io::Result<(File, Draft)> {
+    let mut random = [0_u8; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let temporary = format!("{DRAFT}{:016x}", u64::from_ne_bytes(random));
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    let file = openat2(&folder, &temporary, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR, RESOLVE)?;
+    Ok((File::from(file), Draft { folder, temporary: Some(temporary), name }))
+}
+
+/// [`Tree::begin`], for who has the rights already.
+pub(crate) fn begin_in(home: &OwnedFd, folder: &Path, name: String, mode: u32) -> io::Result<(File, Draft)> {
+    let folder = make(home, folder)?;
+    let mode = mode_of(&folder, &name, mode)?;
+    let (file, draft) = draft(folder, name)?;
+    fchmod(&file, mode)?;
+    Ok((file, draft))
+}
+
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
 /// Opens what is below a folder, without passing any link.
-fn beneath(folder: &OwnedFd, below: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+pub(crate) fn beneath(folder: &OwnedFd, below: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let path = if below.as_os_str().is_empty() { Path::new(".") } else { below };
     loop {
         match openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), RESOLVE) {
@@ -265,7 +344,7 @@ fn beneath(folder: &OwnedFd, below: &Path, flags: OFlags) -> io::Result<OwnedFd>
 }
 
 /// Makes folders that are not there, and opens the last one.
-fn make(home: &OwnedFd, below: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn make(home: &OwnedFd, below: &Path) -> io::Result<OwnedFd> {
     let mut folder = beneath(home, Path::new(""), OFlags::PATH | OFlags::DIRECTORY)?;
     for name in below {
         match mkdirat(&folder, name, FOLDER) {
@@ -313,9 +392,9 @@ fn clear(folder: OwnedFd, depth: usize) -> io::Result<()> {
 }
 
 /// What went wrong, as clients are told.
-pub(super) fn problem(error: &io::Error, shown: &str) -> Problem {
+pub(crate) fn problem(error: &io::Error, shown: &str) -> Problem {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    match errno {
+    let problem = match errno {
         Some(Errno::NOENT) => Problem::invalid(format!("path not found: {shown}")),
         Some(Errno::LOOP) => Problem::denied(format!("{shown}: links are not followed")),
         Some(Errno::XDEV) => Problem::denied(format!("{shown}: it leads out of HOME")),
@@ -328,7 +407,8 @@ pub(super) fn problem(error: &io::Error, shown: &str) -> Problem {
         Some(Errno::NAMETOOLONG) => Problem::invalid("path is too long"),
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Problem::too_large(format!("{shown}: {error}")),
         _ => Problem::failed(format!("{shown}: {error}")),
-    }
+    };
+    problem.because(errno)
 }
 
 #[cfg(test)]

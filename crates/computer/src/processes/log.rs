@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use crate::time;
 
@@ -24,9 +25,10 @@ const MAX_ENTRIES: usize = 16_384;
 const MAX_BATCH: usize = 256 * 1024;
 
 /// Where something was said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LogStream)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Stdout,
     Stderr,
     /// Both; no entry is of this.
@@ -42,20 +44,20 @@ impl Stream {
 
 /// One piece of output.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// From 1, of all streams of the process.
-    pub(super) sequence: u64,
-    pub(super) stream: Stream,
-    pub(super) at_ms: u64,
-    pub(super) data: Bytes,
+    pub(crate) sequence: u64,
+    pub(crate) stream: Stream,
+    pub(crate) at_ms: u64,
+    pub(crate) data: Bytes,
 }
 
 /// Bytes in all logs.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Used(Arc<AtomicUsize>);
+pub(crate) struct Used(Arc<AtomicUsize>);
 
 /// See the module.
-pub(super) struct Log {
+pub(crate) struct Log {
     kept: Mutex<Kept>,
     used: Used,
     /// Number of the last entry.
@@ -70,12 +72,12 @@ struct Kept {
 }
 
 impl Log {
-    pub(super) fn new(used: Used) -> Self {
+    pub(crate) fn new(used: Used) -> Self {
         Self { kept: Mutex::new(Kept { next: 1, ..Kept::default() }), used, last: watch::Sender::new(0) }
     }
 
     /// Adds output, of which at most `limit` bytes are kept.
-    pub(super) fn add(&self, stream: Stream, data: Bytes, limit: usize) {
+    pub(crate) fn add(&self, stream: Stream, data: Bytes, limit: usize) {
         let mut kept = self.kept.lock();
         let sequence = kept.next;
         kept.next += 1;
@@ -92,7 +94,7 @@ impl Log {
     }
 
     /// Entries of a stream after a number; the last `tail` of them, if given.
-    pub(super) fn read(&self, stream: Stream, since: u64, tail: Option<usize>) -> Vec<Entry> {
+    pub(crate) fn read(&self, stream: Stream, since: u64, tail: Option<usize>) -> Vec<Entry> {
         let kept = self.kept.lock();
         let wanted = kept.entries.iter().filter(|entry| entry.sequence > since && stream.has(entry.stream));
         match tail {
@@ -106,7 +108,7 @@ impl Log {
     }
 
     /// Some of the entries after a number, and the number up to which there are no more among them.
-    pub(super) fn some(&self, stream: Stream, since: u64) -> (Vec<Entry>, u64) {
+    pub(crate) fn some(&self, stream: Stream, since: u64) -> (Vec<Entry>, u64) {
         let kept = self.kept.lock();
         let (mut some, mut bytes, mut upto) = (Vec::new(), 0, since);
         let first = kept.entries.partition_point(|entry| entry.sequence <= since);
@@ -124,7 +126,7 @@ impl Log {
     }
 
     /// Number of the last entry, and word of later ones.
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
     }
 }

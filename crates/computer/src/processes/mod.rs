@@ -1,13 +1,15 @@
 //! `/v1/processes`: programs within the desktop's walls.
 
-mod log;
+pub(crate) mod log;
+mod openapi;
 mod process;
-mod routes;
-mod run;
-mod signals;
+pub(crate) mod routes;
+pub(crate) mod run;
+pub(crate) mod signals;
 mod table;
 mod terminal;
 
-pub(crate) use process::{Owner, Process, Start};
+pub(crate) use openapi::Document;
+pub(crate) use process::{Owner, Process, Start, watched};
 pub(crate) use routes::router;
 pub(crate) use table::Table;

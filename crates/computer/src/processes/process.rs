@@ -20,6 +20,7 @@ use tokio::{
     net::unix::pipe,
     sync::{mpsc, watch},
 };
+use utoipa::ToSchema;
 
 use super::log::{Log, Stream, Used};
 use crate::{problem::Problem, time};
@@ -35,7 +36,7 @@ const MAX_WORD: usize = 64 * 1024;
 const MAX_WORDS: usize = 1_024;
 
 /// Who has started a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Owner {
     User,
@@ -44,7 +45,8 @@ pub(crate) enum Owner {
 }
 
 /// A program to start.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = StartProcess)]
 pub(crate) struct Start {
     pub(crate) command: String,
     #[serde(default)]
@@ -60,7 +62,7 @@ pub(crate) struct Start {
 
 impl Start {
     /// Checks it, and says where it runs.
-    pub(super) fn check(&self, desktop: &Desktop) -> Result<PathBuf, Problem> {
+    pub(crate) fn check(&self, desktop: &Desktop) -> Result<PathBuf, Problem> {
         if !desktop.is_enclosed() {
             let text =
                 "this session has no walls, so it starts no programs for others: start it with --isolation=walls";
@@ -85,7 +87,7 @@ impl Start {
     }
 
     /// Starts it with these descriptors.
-    pub(super) async fn launch(
+    pub(crate) async fn launch(
         &self,
         desktop: &Desktop,
         folder: PathBuf,
@@ -107,9 +109,10 @@ impl Start {
 }
 
 /// What clients see of a process.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Process)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Info {
+pub(crate) struct Info {
     id: String,
     command: String,
     args: Vec<String>,
@@ -142,10 +145,10 @@ pub(crate) struct Process {
     number: u32,
     pid: i32,
     start: Start,
-    pub(super) owner: Owner,
+    pub(crate) owner: Owner,
     created: SystemTime,
     exit: watch::Sender<Option<(Ended, SystemTime)>>,
-    pub(super) log: Log,
+    pub(crate) log: Log,
     input: tokio::sync::Mutex<Input>,
     terminal: Option<Arc<AsyncFd<OwnedFd>>>,
     desktop: Arc<Desktop>,
@@ -155,7 +158,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a process whose output is kept.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         id: String,
         start: Start,
         owner: Owner,
@@ -246,15 +249,19 @@ impl Process {
         self.pid
     }
 
+    pub(crate) fn created(&self) -> SystemTime {
+        self.created
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.exit.borrow().is_none()
     }
 
-    pub(super) fn has_terminal(&self) -> bool {
+    pub(crate) fn has_terminal(&self) -> bool {
         self.terminal.is_some()
     }
 
-    pub(super) fn info(&self) -> Info {
+    pub(crate) fn info(&self) -> Info {
         let exit = *self.exit.borrow();
         Info {
             id: self.id.clone(),
@@ -273,25 +280,25 @@ impl Process {
     }
 
     /// How it ended, and word of that.
-    pub(super) fn exit(&self) -> watch::Receiver<Option<(Ended, SystemTime)>> {
+    pub(crate) fn exit(&self) -> watch::Receiver<Option<(Ended, SystemTime)>> {
         self.exit.subscribe()
     }
 
     /// Sends it a signal, if it still runs.
-    pub(super) fn signal(&self, signal: i32) {
+    pub(crate) fn signal(&self, signal: i32) {
         if self.is_running() {
             self.desktop.signal(self.number, signal);
         }
     }
 
     /// Waits for its end, but not for long; whether it has ended.
-    pub(super) async fn ended_within(&self, patience: Duration) {
+    pub(crate) async fn ended_within(&self, patience: Duration) {
         let mut exit = self.exit();
         let _ = tokio::time::timeout(patience, exit.wait_for(Option::is_some)).await;
     }
 
     /// Gives it input, and then the end of it, if `is_last`.
-    pub(super) async fn write(&self, data: &[u8], is_last: bool) -> Result<(), Problem> {
+    pub(crate) async fn write(&self, data: &[u8], is_last: bool) -> Result<(), Problem> {
         if !self.is_running() {
             return Err(Problem::conflict("process is not running"));
         }
@@ -319,7 +326,7 @@ impl Process {
     }
 
     /// Changes the size of its terminal.
-    pub(super) fn resize(&self, cols: u16, rows: u16) -> Result<(), Problem> {
+    pub(crate) fn resize(&self, cols: u16, rows: u16) -> Result<(), Problem> {
         let terminal = self.terminal.as_ref().ok_or_else(|| Problem::conflict("process has no terminal"))?;
         let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(terminal.get_ref(), size).map_err(|error| Problem::failed(error.to_string()))
@@ -338,7 +345,7 @@ impl Drop for Process {
     deprecated,
     reason = "what replaces it is unsafe, for types that name another descriptor each time: this one does not"
 )]
-fn watched(terminal: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watched(terminal: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(terminal)
 }
 
@@ -356,18 +363,18 @@ async fn write_terminal(terminal: &AsyncFd<OwnedFd>, mut data: &[u8]) -> io::Res
 }
 
 /// Our side of its output.
-pub(super) enum Output {
+pub(crate) enum Output {
     Pipe(pipe::Receiver),
     Terminal(Arc<AsyncFd<OwnedFd>>),
 }
 
 impl Output {
-    pub(super) fn pipe(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn pipe(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self::Pipe(pipe::Receiver::from_owned_fd(fd)?))
     }
 
     /// Reads until the end, or until nobody wants more.
-    pub(super) async fn read(mut self, mut take: impl FnMut(Bytes) -> bool) {
+    pub(crate) async fn read(mut self, mut take: impl FnMut(Bytes) -> bool) {
         let mut buffer = vec![0; CHUNK];
         while let Some(data) = self.next(&mut buffer).await {
             if !take(data) {
@@ -377,7 +384,7 @@ impl Output {
     }
 
     /// Reads until the end, as fast as somebody takes it.
-    pub(super) async fn pass<T>(mut self, make: impl Fn(Bytes) -> T, to: mpsc::Sender<T>) {
+    pub(crate) async fn pass<T>(mut self, make: impl Fn(Bytes) -> T, to: mpsc::Sender<T>) {
         let mut buffer = vec![0; CHUNK];
         while let Some(data) = self.next(&mut buffer).await {
             if to.send(make(data)).await.is_err() {

@@ -16,6 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     log::{Entry, Stream},
@@ -50,43 +51,57 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/v1/processes/{id}/input", post(input))
         .route("/v1/processes/{id}/terminal/resize", post(resize))
         .route("/v1/processes/{id}/terminal/ws", get(terminal::upgrade));
-    guarded(routes, shared, Power::Admin)
+    guarded(routes, shared, Power::Start)
 }
 
-#[derive(Deserialize)]
-struct OwnerQuery {
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OwnerQuery {
     owner: Option<Owner>,
 }
 
-async fn list(State(shared): State<Arc<Shared>>, Query(query): Query<OwnerQuery>) -> Response {
+/// Processes that were started here.
+#[utoipa::path(get, path = "/v1/processes", tag = "processes", params(OwnerQuery), responses((status = 200, description = "The processes.", body = super::openapi::Processes)))]
+pub(crate) async fn list(State(shared): State<Arc<Shared>>, Query(query): Query<OwnerQuery>) -> Response {
     let processes: Vec<_> = shared.table.list(query.owner).iter().map(|process| process.info()).collect();
     Json(json!({ "processes": processes })).into_response()
 }
 
-async fn start(State(shared): State<Arc<Shared>>, Json(start): Json<Start>) -> Answer {
+/// Starts a process that stays.
+#[utoipa::path(post, path = "/v1/processes", tag = "processes", request_body = Start, responses((status = 200, description = "The process.", body = super::process::Info)))]
+pub(crate) async fn start(State(shared): State<Arc<Shared>>, Json(start): Json<Start>) -> Answer {
     Ok(Json(shared.table.start(start, Owner::User).await?.info()).into_response())
 }
 
-async fn limits(State(shared): State<Arc<Shared>>) -> Response {
+/// Limits of processes.
+#[utoipa::path(get, path = "/v1/processes/config", tag = "processes", responses((status = 200, description = "The limits.", body = Limits)))]
+pub(crate) async fn limits(State(shared): State<Arc<Shared>>) -> Response {
     Json(shared.table.limits()).into_response()
 }
 
-async fn set_limits(State(shared): State<Arc<Shared>>, Json(limits): Json<Limits>) -> Answer {
+/// Sets limits of processes.
+#[utoipa::path(post, path = "/v1/processes/config", tag = "processes", request_body = Limits, responses((status = 200, description = "The limits.", body = Limits)))]
+pub(crate) async fn set_limits(State(shared): State<Arc<Shared>>, Json(limits): Json<Limits>) -> Answer {
     Ok(Json(shared.table.set_limits(limits)?).into_response())
 }
 
-async fn read(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
+/// A process.
+#[utoipa::path(get, path = "/v1/processes/{id}", tag = "processes", params(("id" = String, Path, description = "Id of the process.")), responses((status = 200, description = "The process.", body = super::process::Info)))]
+pub(crate) async fn read(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
     Ok(Json(shared.table.get(&id)?.info()).into_response())
 }
 
-async fn remove(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
+/// Forgets a process that has ended.
+#[utoipa::path(delete, path = "/v1/processes/{id}", tag = "processes", params(("id" = String, Path, description = "Id of the process.")), responses((status = 204, description = "It is forgotten.")))]
+pub(crate) async fn remove(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
     shared.table.remove(&id)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
-struct Wait {
+pub(crate) struct Wait {
     wait_ms: Option<u64>,
 }
 
@@ -97,20 +112,27 @@ async fn end(shared: &Shared, id: &str, signal: i32, wait_ms: u64) -> Answer {
     Ok(Json(process.info()).into_response())
 }
 
-async fn stop(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Query(wait): Query<Wait>) -> Answer {
+/// Asks a process to end, and waits for that.
+#[utoipa::path(post, path = "/v1/processes/{id}/stop", tag = "processes", params(("id" = String, Path, description = "Id of the process."), Wait), responses((status = 200, description = "The process.", body = super::process::Info)))]
+pub(crate) async fn stop(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Query(wait): Query<Wait>) -> Answer {
     end(&shared, &id, libc::SIGTERM, wait.wait_ms.unwrap_or(2_000)).await
 }
 
-async fn kill(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Query(wait): Query<Wait>) -> Answer {
+/// Ends a process, and waits for that.
+#[utoipa::path(post, path = "/v1/processes/{id}/kill", tag = "processes", params(("id" = String, Path, description = "Id of the process."), Wait), responses((status = 200, description = "The process.", body = super::process::Info)))]
+pub(crate) async fn kill(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Query(wait): Query<Wait>) -> Answer {
     end(&shared, &id, libc::SIGKILL, wait.wait_ms.unwrap_or(1_000)).await
 }
 
-#[derive(Deserialize)]
-struct Signal {
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ProcessSignal)]
+pub(crate) struct Signal {
     signal: String,
 }
 
-async fn signal(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(asked): Json<Signal>) -> Answer {
+/// Sends a process a signal.
+#[utoipa::path(post, path = "/v1/processes/{id}/signal", tag = "processes", request_body = Signal, params(("id" = String, Path, description = "Id of the process.")), responses((status = 200, description = "The process.", body = super::process::Info)))]
+pub(crate) async fn signal(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(asked): Json<Signal>) -> Answer {
     let unknown = || Problem::invalid("there is no such signal: use a name such as SIGINT");
     let number = signals::number(&asked.signal).ok_or_else(unknown)?;
     let process = shared.table.get(&id)?;
@@ -121,8 +143,9 @@ async fn signal(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(
     Ok(Json(process.info()).into_response())
 }
 
-#[derive(Deserialize)]
-struct LogsQuery {
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LogsQuery {
     stream: Option<Stream>,
     tail: Option<usize>,
     since: Option<u64>,
@@ -130,9 +153,10 @@ struct LogsQuery {
 }
 
 /// An entry as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogEntry)]
 #[serde(rename_all = "camelCase")]
-struct EntryView {
+pub(crate) struct EntryView {
     sequence: u64,
     stream: Stream,
     timestamp_ms: u64,
@@ -152,7 +176,9 @@ impl From<&Entry> for EntryView {
     }
 }
 
-async fn logs(
+/// What a process has said; with `follow` as server-sent events `log`, and on as it says more.
+#[utoipa::path(get, path = "/v1/processes/{id}/logs", tag = "processes", params(("id" = String, Path, description = "Id of the process."), LogsQuery), responses((status = 200, description = "The entries.", body = super::openapi::Logs)))]
+pub(crate) async fn logs(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
     Query(query): Query<LogsQuery>,
@@ -210,8 +236,9 @@ fn follow(
     })
 }
 
-#[derive(Deserialize)]
-struct InputBody {
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ProcessInput)]
+pub(crate) struct InputBody {
     data: String,
     encoding: Option<String>,
     /// Whether there is no more to come: its standard input is closed.
@@ -219,7 +246,7 @@ struct InputBody {
 }
 
 /// Bytes that a client means.
-pub(super) fn decode(data: &str, encoding: &str) -> Result<Vec<u8>, Problem> {
+pub(crate) fn decode(data: &str, encoding: &str) -> Result<Vec<u8>, Problem> {
     match encoding {
         "base64" => STANDARD.decode(data).map_err(|error| Problem::invalid(format!("data is no base64: {error}"))),
         "utf8" | "utf-8" | "text" => Ok(data.as_bytes().to_vec()),
@@ -227,7 +254,9 @@ pub(super) fn decode(data: &str, encoding: &str) -> Result<Vec<u8>, Problem> {
     }
 }
 
-async fn input(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(body): Json<InputBody>) -> Answer {
+/// Writes to the standard input of a process.
+#[utoipa::path(post, path = "/v1/processes/{id}/input", tag = "processes", request_body = InputBody, params(("id" = String, Path, description = "Id of the process.")), responses((status = 200, description = "How much.", body = super::openapi::Written)))]
+pub(crate) async fn input(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(body): Json<InputBody>) -> Answer {
     let process = shared.table.get(&id)?;
     let data = decode(&body.data, body.encoding.as_deref().unwrap_or("base64"))?;
     let limit = shared.table.limits().max_input_bytes_per_request;
@@ -238,14 +267,15 @@ async fn input(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(b
     Ok(Json(json!({ "bytesWritten": data.len() })).into_response())
 }
 
-#[derive(Deserialize)]
-struct Cells {
+#[derive(Deserialize, ToSchema)]
+#[schema(as = TerminalSize)]
+pub(crate) struct Cells {
     cols: u16,
     rows: u16,
 }
 
 /// Checks the size of a terminal and sets it.
-pub(super) fn set_size(process: &Process, cols: u16, rows: u16) -> Result<Value, Problem> {
+pub(crate) fn set_size(process: &Process, cols: u16, rows: u16) -> Result<Value, Problem> {
     if !(1..=MAX_CELLS).contains(&cols) || !(1..=MAX_CELLS).contains(&rows) {
         return Err(Problem::invalid(format!("cols and rows must be from 1 to {MAX_CELLS}")));
     }
@@ -253,7 +283,9 @@ pub(super) fn set_size(process: &Process, cols: u16, rows: u16) -> Result<Value,
     Ok(json!({ "cols": cols, "rows": rows }))
 }
 
-async fn resize(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(cells): Json<Cells>) -> Answer {
+/// Gives a terminal another size.
+#[utoipa::path(post, path = "/v1/processes/{id}/terminal/resize", tag = "processes", request_body = Cells, params(("id" = String, Path, description = "Id of the process.")), responses((status = 200, description = "The size.", body = Cells)))]
+pub(crate) async fn resize(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(cells): Json<Cells>) -> Answer {
     let process = shared.table.get(&id)?;
     Ok(Json(set_size(&process, cells.cols, cells.rows)?).into_response())
 }

@@ -19,7 +19,8 @@ use futures_util::stream;
 use glasshouse_desktop::{Desktop, Ended};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{io::AsyncWriteExt, sync::mpsc};
+use utoipa::ToSchema;
 
 use super::process::{Output, Start};
 use crate::{
@@ -33,9 +34,10 @@ const AFTERWARDS: Duration = Duration::from_millis(500);
 const ON_THE_WAY: usize = 16;
 
 /// What is to run.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RunProcess)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     #[serde(flatten)]
     start: Start,
     timeout_ms: Option<u64>,
@@ -43,7 +45,8 @@ pub(super) struct Asked {
 }
 
 /// What became of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RunOutcome)]
 #[serde(rename_all = "camelCase")]
 struct Outcome {
     exit_code: Option<i32>,
@@ -74,10 +77,10 @@ impl Drop for Leash {
 type Piece = (bool, Bytes);
 
 /// One stream, as far as it is wanted.
-#[derive(Default)]
-struct Collected {
-    bytes: Vec<u8>,
-    truncated: bool,
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) truncated: bool,
 }
 
 impl Collected {
@@ -87,7 +90,7 @@ impl Collected {
         self.truncated |= fits < data.len();
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }
@@ -102,15 +105,15 @@ struct Running {
     timed_out: bool,
     exit: Option<Ended>,
     closed: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Read the two streams.
-    readers: [tokio::task::JoinHandle<()>; 2],
+    /// Read the two streams, and write its input.
+    helpers: Vec<tokio::task::JoinHandle<()>>,
     _place: super::table::Run,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for reader in &self.readers {
-            reader.abort();
+        for helper in &self.helpers {
+            helper.abort();
         }
     }
 }
@@ -154,32 +157,49 @@ impl Running {
     }
 }
 
-async fn begin(shared: &Shared, asked: &Asked) -> Result<Running, Problem> {
+async fn begin(
+    shared: &Shared,
+    start: &Start,
+    timeout_ms: Option<u64>,
+    input: Option<Vec<u8>>,
+) -> Result<Running, Problem> {
     let limits = shared.table.limits();
-    let timeout = asked.timeout_ms.unwrap_or(limits.default_run_timeout_ms);
+    let timeout = timeout_ms.unwrap_or(limits.default_run_timeout_ms);
     if timeout == 0 {
         return Err(Problem::invalid("timeoutMs must be greater than 0"));
     }
     let timeout = Duration::from_millis(timeout.min(limits.max_run_timeout_ms));
     let desktop = shared.desktop();
-    if asked.start.tty {
+    if start.tty {
         return Err(Problem::invalid("a process with a terminal is started by POST /v1/processes"));
     }
-    let folder = asked.start.check(desktop)?;
+    let folder = start.check(desktop)?;
     let place = shared.table.run()?;
-    let broken = |error: io::Error| Problem::failed(format!("cannot start {}: {error}", asked.start.command));
+    let broken = |error: io::Error| Problem::failed(format!("cannot start {}: {error}", start.command));
     let (output, their_output) = io::pipe().map_err(broken)?;
     let (errors, their_errors) = io::pipe().map_err(broken)?;
     let (send, pieces) = mpsc::channel(ON_THE_WAY);
     let began = Instant::now();
-    let descriptors = vec![(their_output.into(), 1), (their_errors.into(), 2)];
-    let launched = asked.start.launch(desktop, folder, descriptors).await?;
+    let mut descriptors = vec![(their_output.into(), 1), (their_errors.into(), 2)];
+    let mut feed = None;
+    if let Some(input) = input {
+        let (their_input, ours) = io::pipe().map_err(broken)?;
+        descriptors.push((their_input.into(), 0));
+        feed = Some((tokio::net::unix::pipe::Sender::from_owned_fd(ours.into()).map_err(broken)?, input));
+    }
+    let launched = start.launch(desktop, folder, descriptors).await?;
     let leash = Leash { desktop: desktop.clone(), number: launched.id, has_ended: false };
     let read = |fd: io::PipeReader, is_error| -> Result<_, Problem> {
         let (output, send) = (Output::pipe(fd.into()).map_err(broken)?, send.clone());
         Ok(tokio::spawn(output.pass(move |data| (is_error, data), send)))
     };
-    let readers = [read(output, false)?, read(errors, true)?];
+    let mut helpers = vec![read(output, false)?, read(errors, true)?];
+    if let Some((mut pipe, input)) = feed {
+        helpers.push(tokio::spawn(async move {
+            // A process need not read what it is given.
+            let _ = pipe.write_all(&input).await;
+        }));
+    }
     Ok(Running {
         pieces,
         ended: Some(launched.ended),
@@ -189,35 +209,67 @@ async fn begin(shared: &Shared, asked: &Asked) -> Result<Running, Problem> {
         timed_out: false,
         exit: None,
         closed: Box::pin(shared.closed()),
-        readers,
+        helpers,
         _place: place,
     })
 }
 
-pub(super) async fn run(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(asked): Json<Asked>) -> Answer {
+/// A process that has run to its end, or until its time was over.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// How it ended; none if its time was over.
+    pub(crate) exit: Option<Ended>,
+    pub(crate) timed_out: bool,
+    pub(crate) stdout: Collected,
+    pub(crate) stderr: Collected,
+    pub(crate) duration_ms: u64,
+}
+
+/// Runs a process to its end with this on its standard input, and keeps as many bytes of each stream. Dropped, it is ended.
+pub(crate) async fn to_end(
+    shared: &Shared,
+    start: &Start,
+    timeout_ms: Option<u64>,
+    input: Option<Vec<u8>>,
+    limit: usize,
+) -> Result<Done, Problem> {
+    Ok(collect(begin(shared, start, timeout_ms, input).await?, limit).await)
+}
+
+/// Runs a process to its end.
+///
+/// With `Accept: text/event-stream` the output comes as it is written: events `stdout` and `stderr` with base64, and `exit`.
+#[utoipa::path(post, path = "/v1/processes/run", tag = "processes", request_body = Asked, responses((status = 200, description = "What became of it.", body = Outcome)))]
+pub(crate) async fn run(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(asked): Json<Asked>) -> Answer {
     let limit = shared.table.limits().max_output_bytes;
     let limit = asked.max_output_bytes.map_or(limit, |asked| asked.min(limit));
-    let running = begin(&shared, &asked).await?;
+    let running = begin(&shared, &asked.start, asked.timeout_ms, None).await?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.contains("text/event-stream") {
         return Ok(Sse::new(events(running)).into_response());
     }
-    Ok(answer::later(collect(running, limit)))
+    Ok(answer::later(async move { Outcome::from(collect(running, limit).await) }))
 }
 
-async fn collect(mut running: Running, limit: usize) -> Outcome {
-    let (mut output, mut errors) = (Collected::default(), Collected::default());
+async fn collect(mut running: Running, limit: usize) -> Done {
+    let (mut stdout, mut stderr) = (Collected::default(), Collected::default());
     while let Some((is_error, data)) = running.next().await {
-        if is_error { &mut errors } else { &mut output }.add(&data, limit);
+        if is_error { &mut stderr } else { &mut stdout }.add(&data, limit);
     }
-    Outcome {
-        exit_code: running.exit.and_then(|exit| exit.code),
-        timed_out: running.timed_out,
-        stdout: output.text(),
-        stderr: errors.text(),
-        stdout_truncated: output.truncated,
-        stderr_truncated: errors.truncated,
-        duration_ms: running.duration_ms(),
+    Done { exit: running.exit, timed_out: running.timed_out, stdout, stderr, duration_ms: running.duration_ms() }
+}
+
+impl From<Done> for Outcome {
+    fn from(done: Done) -> Self {
+        Self {
+            exit_code: done.exit.and_then(|exit| exit.code),
+            timed_out: done.timed_out,
+            stdout: done.stdout.text(),
+            stderr: done.stderr.text(),
+            stdout_truncated: done.stdout.truncated,
+            stderr_truncated: done.stderr.truncated,
+            duration_ms: done.duration_ms,
+        }
     }
 }
 

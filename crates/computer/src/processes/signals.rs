@@ -17,7 +17,7 @@ const SIGNALS: [(&str, i32); 12] = [
 ];
 
 /// Number of a signal that is named with or without `SIG`, in any case.
-pub(super) fn number(name: &str) -> Option<i32> {
+pub(crate) fn number(name: &str) -> Option<i32> {
     let name = name.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)

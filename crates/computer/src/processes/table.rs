@@ -11,6 +11,7 @@ use std::{
 use glasshouse_desktop::Desktop;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     log::Used,
@@ -22,16 +23,17 @@ use crate::problem::Problem;
 const MAX_REMEMBERED: usize = 256;
 
 /// Limits that clients may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProcessLimits)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Limits {
-    pub(super) max_concurrent_processes: usize,
-    pub(super) default_run_timeout_ms: u64,
-    pub(super) max_run_timeout_ms: u64,
+pub(crate) struct Limits {
+    pub(crate) max_concurrent_processes: usize,
+    pub(crate) default_run_timeout_ms: u64,
+    pub(crate) max_run_timeout_ms: u64,
     /// Of each of the two streams.
-    pub(super) max_output_bytes: usize,
-    pub(super) max_log_bytes_per_process: usize,
-    pub(super) max_input_bytes_per_request: usize,
+    pub(crate) max_output_bytes: usize,
+    pub(crate) max_log_bytes_per_process: usize,
+    pub(crate) max_input_bytes_per_request: usize,
 }
 
 const DEFAULT: Limits = Limits {
@@ -106,7 +108,7 @@ impl Drop for Place<'_> {
 }
 
 /// The place of a process that runs once.
-pub(super) struct Run(Arc<AtomicUsize>);
+pub(crate) struct Run(Arc<AtomicUsize>);
 
 impl Drop for Run {
     fn drop(&mut self) {
@@ -120,11 +122,11 @@ impl Table {
         Self { desktop, state: Mutex::new(state), used: Used::default(), runs: Arc::default() }
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         self.state.lock().limits
     }
 
-    pub(super) fn set_limits(&self, limits: Limits) -> Result<Limits, Problem> {
+    pub(crate) fn set_limits(&self, limits: Limits) -> Result<Limits, Problem> {
         let limits = limits.checked()?;
         self.state.lock().limits = limits;
         Ok(limits)
@@ -136,7 +138,7 @@ impl Table {
     }
 
     /// A place for a process that runs once.
-    pub(super) fn run(&self) -> Result<Run, Problem> {
+    pub(crate) fn run(&self) -> Result<Run, Problem> {
         let state = self.state.lock();
         if self.is_full(&state) {
             return Err(full(&state.limits));
@@ -173,7 +175,7 @@ impl Table {
         Ok(process)
     }
 
-    pub(super) fn list(&self, owner: Option<Owner>) -> Vec<Arc<Process>> {
+    pub(crate) fn list(&self, owner: Option<Owner>) -> Vec<Arc<Process>> {
         let state = self.state.lock();
         let mut all: Vec<_> = state
             .processes
@@ -185,11 +187,11 @@ impl Table {
         all
     }
 
-    pub(super) fn get(&self, id: &str) -> Result<Arc<Process>, Problem> {
+    pub(crate) fn get(&self, id: &str) -> Result<Arc<Process>, Problem> {
         number(id).and_then(|number| self.state.lock().processes.get(&number).cloned()).ok_or_else(|| missing(id))
     }
 
-    pub(super) fn remove(&self, id: &str) -> Result<(), Problem> {
+    pub(crate) fn remove(&self, id: &str) -> Result<(), Problem> {
         let number = number(id).ok_or_else(|| missing(id))?;
         let mut state = self.state.lock();
         let process = state.processes.get(&number).ok_or_else(|| missing(id))?;

@@ -31,7 +31,9 @@ enum Said {
     Close,
 }
 
-pub(super) async fn upgrade(
+/// The WebSocket of a terminal. The token may be in `access_token`.
+#[utoipa::path(get, path = "/v1/processes/{id}/terminal/ws", tag = "processes", params(("id" = String, Path, description = "Id of the process.")), responses((status = 101, description = "A WebSocket.")))]
+pub(crate) async fn upgrade(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,

@@ -7,6 +7,7 @@ mod backoff;
 mod launched;
 mod limits;
 mod program;
+mod restart;
 mod start;
 
 use std::{
@@ -87,6 +88,8 @@ pub(crate) enum Msg {
     Signal(u32, i32),
     /// Open a terminal and send its two ends through this, see [`crate::keeper`].
     Terminal(OwnedFd),
+    /// End the app and start it again, a browser with these further flags; answered when it has been started.
+    Restart(Vec<OsString>, oneshot::Sender<Result<(), Error>>),
     /// End everything; answered when all is gone.
     Stop(Option<oneshot::Sender<()>>),
 }
@@ -135,6 +138,8 @@ pub(crate) struct Supervisor {
     ended: Option<String>,
     board: Board,
     events: Sink,
+    /// Who waits for the app to be started again.
+    restarting: Vec<oneshot::Sender<Result<(), Error>>>,
     /// Called when an X server has replaced the first one.
     restore: Option<Box<dyn Fn() + Send>>,
 }
@@ -219,6 +224,7 @@ impl Supervisor {
                 self.launched_runs(id, pid);
                 if self.program(Kind::App).is_some_and(|app| app.id == Some(id)) {
                     self.ready(Kind::App);
+                    self.app_restarted(id);
                 }
             }
             Msg::Keeper(Some(FromKeeper::Failed { id, reason, missing })) => {
@@ -265,6 +271,7 @@ impl Supervisor {
                     let _ = keeper.send(&ToKeeper::Terminal, &[answer.as_fd()]);
                 }
             }
+            Msg::Restart(flags, answer) => self.restart_app(flags, answer),
             Msg::Sleep(asleep, answer) => {
                 let done = self.sleep(asleep);
                 match (answer, done) {
@@ -415,6 +422,9 @@ impl Supervisor {
 
     /// Decides what becomes of a program that ended.
     fn after_exit(&mut self, kind: Kind, exit: &Exit, lived: Duration, what: &str) {
+        if kind == Kind::App && self.app_restarts(exit, what) {
+            return;
+        }
         let x_down = kind != Kind::XServer
             && self.display.is_some()
             && self.state(Kind::XServer) != Some(&ProgramState::Running);

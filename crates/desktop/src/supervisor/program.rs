@@ -20,6 +20,8 @@ pub(super) struct Program {
     pub(super) waiting: bool,
     /// It was ended by us because it did not get ready.
     pub(super) overdue: bool,
+    /// It ends because it is to start again.
+    pub(super) restarts: bool,
     pub(super) backoff: Backoff,
     pub(super) log: Log,
 }
@@ -35,6 +37,7 @@ impl Program {
             due: None,
             waiting: false,
             overdue: false,
+            restarts: false,
             backoff: Backoff::default(),
             log: Log::default(),
         }

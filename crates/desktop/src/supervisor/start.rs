@@ -96,6 +96,7 @@ impl Supervisor {
             ended: None,
             board: Board::default(),
             events,
+            restarting: Vec::new(),
             restore: None,
         };
         if let Some(profile) = config.profile.clone() {
