@@ -74,7 +74,10 @@ mod tests {
         let names: HashSet<_> = operations().map(|operation| operation["operationId"].as_str().unwrap()).collect();
         assert_eq!(names.len(), operations().count());
         assert!(names.contains("mouse_click") && names.contains("processes_run") && names.contains("files_read"));
-        assert!(operations().all(|operation| operation["summary"].is_string()), "each has a line that says what it does");
+        assert!(
+            operations().all(|operation| operation["summary"].is_string()),
+            "each has a line that says what it does"
+        );
         let text = text();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

@@ -80,9 +80,8 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             &path("clipboard"),
             get(clipboard::read).post(clipboard::write).layer(DefaultBodyLimit::max(MAX_CLIPBOARD)),
         );
-    let share = Router::new()
-        .route(&path("stream/start"), post(stream::start))
-        .route(&path("stream/stop"), post(stream::stop));
+    let share =
+        Router::new().route(&path("stream/start"), post(stream::start)).route(&path("stream/stop"), post(stream::stop));
     let open = Router::new().route(&path("launch"), post(apps::launch)).route(&path("open"), post(apps::open));
     let admin = Router::new()
         .route(&path("recordings/{id}"), delete(recordings::remove))

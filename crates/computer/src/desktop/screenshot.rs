@@ -22,7 +22,7 @@ const QUALITY: u8 = 85;
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[schema(as = PictureFormat)]
 #[serde(rename_all = "lowercase")]
-enum FormatName {
+pub(super) enum FormatName {
     Png,
     #[serde(alias = "jpg")]
     Jpeg,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use x11rb::{
     connection::Connection,
     protocol::xproto::{
@@ -10,7 +11,6 @@ use x11rb::{
         StackMode,
     },
 };
-use utoipa::ToSchema;
 
 use super::{Eye, Trouble};
 

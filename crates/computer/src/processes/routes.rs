@@ -114,13 +114,21 @@ async fn end(shared: &Shared, id: &str, signal: i32, wait_ms: u64) -> Answer {
 
 /// Asks a process to end, and waits for that.
 #[utoipa::path(post, path = "/v1/processes/{id}/stop", tag = "processes", params(("id" = String, Path, description = "Id of the process."), Wait), responses((status = 200, description = "The process.", body = super::process::Info)))]
-pub(crate) async fn stop(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Query(wait): Query<Wait>) -> Answer {
+pub(crate) async fn stop(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Query(wait): Query<Wait>,
+) -> Answer {
     end(&shared, &id, libc::SIGTERM, wait.wait_ms.unwrap_or(2_000)).await
 }
 
 /// Ends a process, and waits for that.
 #[utoipa::path(post, path = "/v1/processes/{id}/kill", tag = "processes", params(("id" = String, Path, description = "Id of the process."), Wait), responses((status = 200, description = "The process.", body = super::process::Info)))]
-pub(crate) async fn kill(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Query(wait): Query<Wait>) -> Answer {
+pub(crate) async fn kill(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Query(wait): Query<Wait>,
+) -> Answer {
     end(&shared, &id, libc::SIGKILL, wait.wait_ms.unwrap_or(1_000)).await
 }
 
@@ -132,7 +140,11 @@ pub(crate) struct Signal {
 
 /// Sends a process a signal.
 #[utoipa::path(post, path = "/v1/processes/{id}/signal", tag = "processes", request_body = Signal, params(("id" = String, Path, description = "Id of the process.")), responses((status = 200, description = "The process.", body = super::process::Info)))]
-pub(crate) async fn signal(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(asked): Json<Signal>) -> Answer {
+pub(crate) async fn signal(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Json(asked): Json<Signal>,
+) -> Answer {
     let unknown = || Problem::invalid("there is no such signal: use a name such as SIGINT");
     let number = signals::number(&asked.signal).ok_or_else(unknown)?;
     let process = shared.table.get(&id)?;
@@ -256,7 +268,11 @@ pub(crate) fn decode(data: &str, encoding: &str) -> Result<Vec<u8>, Problem> {
 
 /// Writes to the standard input of a process.
 #[utoipa::path(post, path = "/v1/processes/{id}/input", tag = "processes", request_body = InputBody, params(("id" = String, Path, description = "Id of the process.")), responses((status = 200, description = "How much.", body = super::openapi::Written)))]
-pub(crate) async fn input(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(body): Json<InputBody>) -> Answer {
+pub(crate) async fn input(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Json(body): Json<InputBody>,
+) -> Answer {
     let process = shared.table.get(&id)?;
     let data = decode(&body.data, body.encoding.as_deref().unwrap_or("base64"))?;
     let limit = shared.table.limits().max_input_bytes_per_request;
@@ -285,7 +301,11 @@ pub(crate) fn set_size(process: &Process, cols: u16, rows: u16) -> Result<Value,
 
 /// Gives a terminal another size.
 #[utoipa::path(post, path = "/v1/processes/{id}/terminal/resize", tag = "processes", request_body = Cells, params(("id" = String, Path, description = "Id of the process.")), responses((status = 200, description = "The size.", body = Cells)))]
-pub(crate) async fn resize(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(cells): Json<Cells>) -> Answer {
+pub(crate) async fn resize(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Json(cells): Json<Cells>,
+) -> Answer {
     let process = shared.table.get(&id)?;
     Ok(Json(set_size(&process, cells.cols, cells.rows)?).into_response())
 }
