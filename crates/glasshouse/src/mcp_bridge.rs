@@ -3,7 +3,13 @@
 //! A bridge to the session's own `/mcp`: each line is one message, which is sent on as it is. A session of the protocol that
 //! has expired meanwhile is begun anew, unseen by the client, which may have been idle for hours.
 
-use std::{env, io::Write, process::ExitCode, sync::Arc};
+use std::{
+    env,
+    io::{self, BufRead, Read, Write},
+    process::ExitCode,
+    sync::Arc,
+    thread,
+};
 
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
@@ -13,8 +19,8 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, body::Incomin
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
     task::JoinSet,
 };
 
@@ -49,11 +55,7 @@ pub(crate) struct BridgeOptions {
 
 /// Bridges until the input ends.
 pub(crate) fn run(options: BridgeOptions) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(bridge(options));
-    // A thread that reads the input may never come back.
-    runtime.shutdown_background();
-    result
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(bridge(options))
 }
 
 /// Where a session is, and how to get in.
@@ -189,17 +191,11 @@ async fn bridge(options: BridgeOptions) -> anyhow::Result<ExitCode> {
 
 impl Bridge {
     async fn serve(self: &Arc<Self>) -> anyhow::Result<()> {
-        let mut input = BufReader::new(tokio::io::stdin());
+        let mut input = lines();
         let mut waiting = JoinSet::new();
         loop {
-            let mut line = Vec::new();
-            (&mut input).take(MAX_LINE + 1).read_until(b'\n', &mut line).await?;
-            if line.is_empty() {
-                return Ok(());
-            }
-            if line.len() as u64 > MAX_LINE {
-                bail!("a message is longer than {MAX_LINE} bytes");
-            }
+            let Some(line) = input.recv().await else { return Ok(()) };
+            let line = line?;
             let line = Bytes::from(line.trim_ascii().to_vec());
             if line.is_empty() {
                 continue;
@@ -379,8 +375,31 @@ async fn events_of(response: Response<Incoming>) -> anyhow::Result<Vec<Value>> {
     Ok(all)
 }
 
+/// The lines of the input, read by a thread that may wait for ever and ends with the process.
+fn lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel(1);
+    thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut input).take(MAX_LINE + 1).read_until(b'\n', &mut line);
+            let line = match read {
+                Ok(0) => return,
+                Ok(length) if length as u64 > MAX_LINE => Err(io::Error::other("a message is longer than 2 MiB")),
+                Ok(_) => Ok(line),
+                Err(error) => Err(error),
+            };
+            let is_end = line.is_err();
+            if sender.blocking_send(line).is_err() || is_end {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
 /// Writes one message as one line.
-fn write(message: &Value) -> std::io::Result<()> {
+fn write(message: &Value) -> io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{message}")?;
     out.flush()

@@ -9,6 +9,7 @@ import { fleetOf, loadFleetToken, tabStorage } from './fleet-pass.ts';
 import { guestName, loadVideo, storage } from './preferences.ts';
 import './base.css';
 import './styles.css';
+import './ask-banner.css';
 
 // The page lives at its base path, whatever file name or query was asked for.
 const server = new URL('.', location.href);

@@ -34,6 +34,8 @@ export interface Preferences {
   volume: number;
   followWindow: boolean;
   commandIsControl: boolean;
+  /** A sound when a program asks for help. */
+  askSound: boolean;
 }
 
 export const loadPreferences = (): Preferences => ({
@@ -41,6 +43,7 @@ export const loadPreferences = (): Preferences => ({
   volume: 1,
   followWindow: false,
   commandIsControl: true,
+  askSound: true,
   ...load<Partial<Preferences>>('preferences', {}),
 });
 

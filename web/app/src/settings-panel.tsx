@@ -78,6 +78,10 @@ export function SettingsPanel({ connection, preferences, onChange, onClose, onPa
         Resize desktop with my window
       </label>
       {preferences.followWindow && !host && <small>Takes effect while you are in control.</small>}
+      <label className="switch">
+        <input type="checkbox" role="switch" checked={preferences.askSound} onChange={(event) => onChange({ askSound: event.target.checked })} />
+        Sound when a program asks for help
+      </label>
       <label className="field">
         Keyboard layout
         <select defaultValue="" disabled={!host} onChange={(event) => event.target.value && void connection.api.setKeyboard(event.target.value, '').catch(() => {})}>
