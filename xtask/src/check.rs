@@ -1,6 +1,7 @@
 //! `cargo xtask check`: format, lints, types, documentation, licences.
 
 use crate::{
+    clients,
     node::Node,
     packages,
     shell::{self, cargo, root},
@@ -21,6 +22,7 @@ fn run_all() -> anyhow::Result<()> {
     let node = Node::ensure()?;
     web::build(&node)?;
     shell::run(&mut node.command("npm", &["run", "typecheck"], &root().join("web")))?;
+    clients::build(&node)?;
     shell::run(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     shell::run(
         cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-Dwarnings"),

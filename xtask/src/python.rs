@@ -1,4 +1,4 @@
-//! Programs from PyPI that tests use, each in an environment of its own below the target directory.
+//! Packages from PyPI that tests use, each list in an environment of its own below the target directory.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,14 @@ use crate::{
     stamp::Stamp,
 };
 
-/// Installs a program with exactly the packages that a list names, with their hashes, unless it is there already; returns its path.
+/// Installs exactly the packages that a list names, with their hashes, unless they are there already; returns the path of a
+/// program of the environment, such as `python`.
 ///
 /// # Errors
 /// There is no Python with `venv`, or PyPI has something else by now.
-pub(crate) fn ensure(name: &str, list: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn ensure(name: &str, list: &Path, program: &str) -> anyhow::Result<PathBuf> {
     let folder = target().join("tools").join(name);
-    let program = folder.join("bin").join(name);
+    let program = folder.join("bin").join(program);
     let stamp = Stamp::new(&format!("python-{name}"), &[list.to_path_buf()])?;
     if stamp.is_current() && program.is_file() {
         return Ok(program);

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    fuzz,
+    clients, fuzz,
     node::Node,
     packages, python,
     shell::{self, cargo, root, target},
@@ -54,7 +54,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let node = Node::ensure()?;
     web::build(&node)?;
     node.install("tests")?;
-    let schemathesis = python::ensure("schemathesis", &root().join("tests/schemathesis.txt"))?;
+    let tests = root().join("tests");
+    let schemathesis = python::ensure("schemathesis", &tests.join("schemathesis.txt"), "schemathesis")?;
+    let python = python::ensure("clients", &tests.join("clients.txt"), "python")?;
+    let browser_use = python::ensure("browser-use", &tests.join("browser-use.txt"), "python")?;
+    clients::build(&node)?;
     shell::run(&mut cargo(["build", "--package", "glasshouse"]))?;
 
     let mut count = Count::default();
@@ -73,6 +77,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         node.command("node", &["--test", "--test-reporter=spec", "--test-concurrency=1", FILE_LIMIT], root());
     end_to_end.args(end_to_end_files()?).env("GLASSHOUSE_BIN", target().join("debug/glasshouse"));
     end_to_end.env("GLASSHOUSE_SCHEMATHESIS", schemathesis);
+    end_to_end.env("GLASSHOUSE_PYTHON_CLIENTS", python).env("GLASSHOUSE_PYTHON_BROWSER_USE", browser_use);
     note("end to end", counted(&mut end_to_end, &NODE, &mut count));
     shell::run(&mut cargo(["test", "--workspace", "--no-run"]))?;
     let tests = cargo(["test", "--workspace", "--no-fail-fast"]);
