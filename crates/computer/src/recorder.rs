@@ -377,7 +377,14 @@ fn arguments(wanted: Wanted, limit: u64, display: &str, (width, height): (u16, u
     ]);
     add(&["-profile:v", "high", "-pix_fmt", "yuv420p", "-threads", "2", "-g", &(wanted.rate * 2).to_string()]);
     // Playable at every moment.
-    add(&["-movflags", "+frag_keyframe+empty_moov+default_base_moof", "-frag_duration", "2000000"]);
+    add(&[
+        "-movflags",
+        "+frag_keyframe+empty_moov+default_base_moof",
+        "-frag_duration",
+        "2000000",
+        "-flush_packets",
+        "1",
+    ]);
     add(&["-fs", &limit.to_string()]);
     if let Some(time) = wanted.time {
         add(&["-t", &time.as_secs().to_string()]);

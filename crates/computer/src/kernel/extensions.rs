@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Multipart, State, multipart::MultipartRejection},
+    extract::{Multipart, Path, State, multipart::MultipartRejection, rejection::PathRejection},
     http::{StatusCode, Uri, header},
     response::{Html, IntoResponse},
 };
@@ -86,8 +86,13 @@ pub(super) async fn upload(State(shared): State<Arc<Shared>>, given: Result<Mult
 }
 
 /// The files of extensions.
-pub(super) async fn browse(State(shared): State<Arc<Shared>>, uri: Uri) -> Reply {
-    let rest = uri.path().strip_prefix("/extensions").unwrap_or_default().trim_start_matches('/');
+pub(super) async fn browse(
+    State(shared): State<Arc<Shared>>,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Reply {
+    // The folder of all has no such part.
+    let rest = path.map(|Path(path)| path).unwrap_or_default();
     let tree = tree(&shared);
     let place = tree.place(&format!("{FOLDER}/{rest}"))?;
     let missing = |problem| explain(problem, "404 page not found", "internal error");

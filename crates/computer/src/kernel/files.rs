@@ -65,6 +65,8 @@ pub(super) fn place(shared: &Shared, tree: &Tree, path: &str) -> Result<Place, F
 pub(super) fn explain(problem: Problem, missing: &'static str, failed: &'static str) -> Fail {
     match problem.errno() {
         Some(Errno::NOENT) => Fail::missing(missing),
+        // What is busy is so for a moment.
+        _ if problem.status() == StatusCode::SERVICE_UNAVAILABLE => problem.into(),
         _ if problem.status().is_server_error() => Fail::failed(format!("{failed}: {problem}")),
         _ => problem.into(),
     }
