@@ -105,7 +105,9 @@ fn render(document: &Value) -> String {
     let mut page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Glasshouse API</title><style>{STYLE}</style>\
          <h1>Glasshouse API</h1><p>Every request needs <code>Authorization: Bearer gh_…</code>. \
-         Errors are <code>application/problem+json</code>. For programs: <a href=openapi.json>openapi.json</a>.</p>"
+         Errors are <code>application/problem+json</code>. For programs: <a href=openapi.json>openapi.json</a>.</p>\
+         <p>The desktop, programs and files of a session are described by the session itself: \
+         <code>/s/{{id}}/v1/openapi.json</code>.</p>"
     );
     let nothing = serde_json::Map::new();
     // Writing to a string does not fail.

@@ -58,11 +58,28 @@ impl Modify for Bearer {
     }
 }
 
+/// Names operations, which are called as their functions, by their tags too, so that each has a name of its own.
+struct Named;
+
+impl Modify for Named {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for item in document.paths.paths.values_mut() {
+            let all = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+            for operation in all.into_iter().flatten() {
+                let tag = operation.tags.as_ref().and_then(|tags| tags.first());
+                if let (Some(tag), Some(name)) = (tag, &operation.operation_id) {
+                    operation.operation_id = Some(format!("{tag}_{name}"));
+                }
+            }
+        }
+    }
+}
+
 /// The description of the API, made of its code.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Glasshouse", description = "Many isolated desktops and browsers on one host."),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Named),
     security(("token" = [])),
     paths(
         sessions::list,
