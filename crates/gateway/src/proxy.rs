@@ -60,8 +60,8 @@ const DROPPED: [&str; 15] = [
     "x-real-ip",
 ];
 
-/// Paths that programs look at to see how a session is, which is no use of it.
-const UNUSED: [&str; 3] = ["healthz", "health", "metrics"];
+/// Paths that programs look at to see how a session is, or what was done in it, which is no use of it.
+const UNUSED: [&str; 4] = ["healthz", "health", "metrics", "api/trail"];
 
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new().route("/s/{id}", any(pass)).route("/s/{id}/", any(pass)).route("/s/{id}/{*rest}", any(pass))

@@ -7,11 +7,13 @@ use axum::{extract::Request, response::Response, routing::MethodRouter};
 use glasshouse_cdp::{Config, Gate, Grant, Policy, Tokens, Upstream};
 use glasshouse_computer::Computer;
 use glasshouse_desktop::Desktop;
+use glasshouse_mcp::Mcp;
 use glasshouse_rfb::Rfb;
 use tokio::net::TcpStream;
 
 use crate::{
     cli::{AppName, Isolation, Network, SessionOptions},
+    programs::Programs,
     vnc, web,
 };
 
@@ -46,6 +48,7 @@ pub(crate) fn gate(
     options: &SessionOptions,
     given: Option<&str>,
     desktop: &Arc<Desktop>,
+    programs: &Programs,
 ) -> anyhow::Result<Option<Automation>> {
     let clients = clients(options);
     if clients == 0 {
@@ -81,9 +84,12 @@ pub(crate) fn gate(
         max_connections: clients.into(),
         wake: Arc::new(move || sleeper.wake()),
         folder: Some(folder),
+        wheel: Some(Arc::new(programs.clone())),
         ..Config::new(upstream, tokens)
     };
-    Ok(Some(Automation { gate: Gate::new(config), token }))
+    let gate = Gate::new(config);
+    programs.attach_gate(gate.clone());
+    Ok(Some(Automation { gate, token }))
 }
 
 /// Answers what is no route of the room: the gate's paths, computer use's, VNC's, and the page's.
@@ -91,11 +97,23 @@ pub(crate) fn page<S: Clone + Send + Sync + 'static>(
     gate: Option<Gate>,
     computer: Computer,
     rfb: Option<Rfb>,
+    mcp: Option<Mcp>,
 ) -> MethodRouter<S> {
-    axum::routing::any(move |request: Request| answer(gate.clone(), computer.clone(), rfb.clone(), request))
+    axum::routing::any(move |request: Request| {
+        answer(gate.clone(), computer.clone(), rfb.clone(), mcp.clone(), request)
+    })
 }
 
-async fn answer(gate: Option<Gate>, computer: Computer, rfb: Option<Rfb>, request: Request) -> Response {
+async fn answer(
+    gate: Option<Gate>,
+    computer: Computer,
+    rfb: Option<Rfb>,
+    mcp: Option<Mcp>,
+    request: Request,
+) -> Response {
+    if let Some(mcp) = mcp.filter(|_| Mcp::has(request.uri().path())) {
+        return mcp.answer(request).await;
+    }
     if let Some(rfb) = rfb {
         if Rfb::has(request.uri().path()) {
             return rfb.answer(request).await;

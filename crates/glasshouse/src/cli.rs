@@ -31,6 +31,8 @@ pub(crate) enum Command {
     /// Ask a running server.
     #[command(flatten)]
     Remote(crate::remote::Verb),
+    /// Speak the Model Context Protocol on standard input and output, for a session that runs.
+    Mcp(crate::mcp_bridge::BridgeOptions),
     /// People who sign in with a password.
     #[command(subcommand)]
     User(crate::users::Verb),
@@ -109,6 +111,11 @@ pub(crate) struct SessionOptions {
     #[arg(long)]
     pub(crate) no_window_manager: bool,
 
+    /// Whether the display offers OpenGL to programs (GLX). It delays the start, and Chromium, which has WebGL of its own, needs it
+    /// not: "auto" is on for every app but Chromium.
+    #[arg(long, value_enum, default_value_t = Glx::Auto)]
+    pub(crate) glx: Glx,
+
     /// What keeps the session's programs apart from this machine and from other sessions.
     #[command(flatten)]
     pub(crate) walls: WallOptions,
@@ -135,6 +142,29 @@ pub(crate) struct SessionOptions {
     /// any program of this machine then reaches Chromium past the token]
     #[arg(long, env = "GLASSHOUSE_CDP_CLIENTS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=10_000))]
     pub(crate) cdp_clients: Option<u16>,
+
+    /// Who may act on the desktop: people and programs (over CDP, computer use or MCP) together, programs only while no person has
+    /// control, or people only. An admin can change it in the page.
+    #[arg(long, env = "GLASSHOUSE_PROGRAMS", value_enum, default_value_t = ProgramsMode::Together)]
+    pub(crate) programs: ProgramsMode,
+
+    /// Directory to keep the trail in: what programs did, as lines of JSON. Without it, the trail goes with the session, or stays
+    /// beside a kept profile.
+    #[arg(long, env = "GLASSHOUSE_TRAIL", value_name = "DIRECTORY")]
+    pub(crate) trail: Option<PathBuf>,
+
+    /// Note contents in the trail, too: typed text, code, whole addresses. Without, it has methods, places and paths only.
+    #[arg(long, env = "GLASSHOUSE_TRAIL_CONTENTS")]
+    pub(crate) trail_contents: bool,
+
+    /// Address that hears of each question that a program puts to people (docs/mcp.md): a POST, signed with the key in
+    /// GLASSHOUSE_ASK_WEBHOOK_SECRET.
+    #[arg(long, env = "GLASSHOUSE_ASK_WEBHOOK", value_name = "URL")]
+    pub(crate) ask_webhook: Option<String>,
+
+    /// Address under which people reach this program from elsewhere, such as https://desk.example, for links in messages.
+    #[arg(long, env = "GLASSHOUSE_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
 
     /// Port on which the session answers as a kernel-images container does on 10001 (docs/kernel-images.md): PORT, of this
     /// machine alone, or ADDRESS:PORT. Whoever reaches it is let in, unless --kernel-token is given.
@@ -310,6 +340,28 @@ pub(crate) enum Codec {
     H264,
 }
 
+/// Who may act on the desktop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgramsMode {
+    /// People and programs.
+    Together,
+    /// Programs only while no person has control.
+    PersonFirst,
+    /// People only; programs watch.
+    WatchOnly,
+}
+
+/// When the display offers OpenGL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Glx {
+    /// When the app may need it.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
 /// How people log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Provider {
@@ -392,6 +444,15 @@ mod tests {
     #[test]
     fn definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn local_ports() {
+        assert_eq!(parse_local("9222"), Ok(SocketAddr::from(([127, 0, 0, 1], 9222))));
+        assert_eq!(parse_local("0.0.0.0:1"), Ok(SocketAddr::from(([0, 0, 0, 0], 1))));
+        for wrong in ["", "x", "70000", "localhost:1", ":1"] {
+            assert!(parse_local(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

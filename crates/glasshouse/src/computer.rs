@@ -6,14 +6,14 @@ use glasshouse_computer::{Computer, Config, Rights};
 use glasshouse_desktop::Desktop;
 use glasshouse_neko::Server;
 
-use crate::{cli::SessionOptions, walls};
+use crate::{cli::SessionOptions, programs::Programs, walls};
 
 /// Largest file or archive that is taken, and the share of the session's disk that it may be at most.
 const MAX_FILE: u64 = 1 << 30;
 const DISK_SHARE: u64 = 4;
 
 /// Makes it, below the room's own paths.
-pub(crate) fn make(options: &SessionOptions, desktop: &Arc<Desktop>, server: &Server) -> Computer {
+pub(crate) fn make(options: &SessionOptions, desktop: &Arc<Desktop>, server: &Server, programs: &Programs) -> Computer {
     let prefix = options.path_prefix.trim_matches('/');
     let slash = if prefix.is_empty() { "" } else { "/" };
     let (room, watched) = (server.clone(), server.clone());
@@ -30,7 +30,7 @@ pub(crate) fn make(options: &SessionOptions, desktop: &Arc<Desktop>, server: &Se
             let watched = watched.clone();
             Box::pin(async move { watched.traffic().await.0 > 0 })
         })),
-        wheel: None,
+        wheel: Some(Arc::new(programs.clone())),
         max_file: MAX_FILE.min(options.walls.disk.unwrap_or(walls::DISK) / DISK_SHARE),
     })
 }

@@ -1,5 +1,6 @@
 //! `glasshouse`: isolated Linux desktops and browsers, streamed live to people and handed to programs.
 
+mod ask_webhook;
 mod automation;
 mod behind;
 mod claim;
@@ -12,16 +13,21 @@ mod glance;
 mod kernel_ports;
 mod linger;
 mod logging;
+mod mcp;
+mod mcp_bridge;
 mod new;
 mod opened;
+mod outgoing;
 mod port;
 mod profiles;
+mod programs;
 mod readings;
 mod remote;
 mod rest;
 mod serve;
 mod session;
 mod tls;
+mod trail;
 mod users;
 mod vnc;
 mod walls;
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
         cli::Command::User(verb) => users::run(verb),
         cli::Command::Serve(options) => logging::start(&options.log).and_then(|()| serve::run(&options)),
         cli::Command::Remote(verb) => remote::run(verb),
+        cli::Command::Mcp(options) => mcp_bridge::run(options),
         cli::Command::Session(options) => logging::start(&options.log).and_then(|()| session::run(*options)),
     };
     match result {

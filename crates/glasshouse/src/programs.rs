@@ -265,7 +265,8 @@ impl glasshouse_cdp::Seat for Seat {
     fn may_act(&self) -> Turn {
         match self.present.program.may_act() {
             Ok(()) => Turn::Go,
-            Err(Held::Person(_)) if !self.patience.is_zero() => Turn::Wait,
+            // Without patience, the wait is over at once.
+            Err(Held::Person(_)) => Turn::Wait,
             Err(held) => Turn::Refused(why(held, self.patience)),
         }
     }

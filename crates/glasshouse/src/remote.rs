@@ -254,6 +254,11 @@ impl Server {
         Ok(Self { url, token })
     }
 
+    /// Its address, with a slash at its end.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The id of a session by its id or name.
     pub(crate) async fn id(&self, session: &str) -> anyhow::Result<String> {
         let is_id = session.len() == 26 && session.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));

@@ -6,6 +6,7 @@ use std::{
     ffi::OsString,
     io::{ErrorKind, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -31,10 +32,13 @@ use crate::{
     automation::{self, Automation},
     behind,
     claim::Claimed,
-    cli::{AppName, Codec, OnExit, Provider, SessionOptions},
-    computer, kernel_ports,
+    cli::{AppName, Codec, Glx, OnExit, ProgramsMode, Provider, SessionOptions},
+    computer, kernel_ports, mcp,
     port::Port,
-    readings, rest, vnc, walls,
+    programs::Programs,
+    readings, rest,
+    trail::Trail,
+    vnc, walls,
 };
 
 /// How long a desktop that went away may take to say why.
@@ -184,11 +188,21 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     // Nobody else sets it.
     let _ = room.set(server.clone());
 
-    let automation = automation::gate(&options, managed.map(Managed::cdp_token), &desktop)?;
+    server.set_mode(options.programs.into());
+    let trail = Trail::begin(trail_file(&options, managed, &desktop), options.trail_contents)
+        .context("cannot write the trail; choose another directory with --trail")?;
+    server.attach_trail(trail.reader());
+    let programs = Programs::new(&server, trail.recorder());
+    let automation = automation::gate(&options, managed.map(Managed::cdp_token), &desktop, &programs)?;
     let gate = automation.as_ref().map(|automation| automation.gate.clone());
-    let computer = computer::make(&options, &desktop, &server);
+    let computer = computer::make(&options, &desktop, &server, &programs);
     let rfb = vnc::make(&options, &desktop, &server);
-    let routes = server.router_with_page(automation::page(gate.clone(), computer.clone(), rfb.clone()));
+    let inner = server.router_with_page(automation::page(gate.clone(), computer.clone(), rfb.clone(), None));
+    let mcp = mcp::make(&options, &server, gate.clone(), inner);
+    let page = automation::page(gate.clone(), computer.clone(), rfb.clone(), Some(mcp.clone()));
+    let routes = server.router_with_page(page);
+    let listen = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let asks = mcp::attach_asks(&options, listen, &server, gate.as_ref())?;
     let socket = match managed {
         None => None,
         Some(managed) => {
@@ -197,7 +211,6 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
             Some(behind::Socket::serve(managed, routes.clone(), desktop, server, engine, claimed)?)
         }
     };
-    let listen = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let kernel = kernel.serve(&options, kernel_token, &computer, automation.as_ref())?;
     if let Some(listen) = listen {
         announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref(), &kernel)?;
@@ -216,16 +229,18 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
             () = announce_again(page.as_deref(), &stopping) => "asked for links no more".to_owned(),
         };
         tracing::info!(reason, "stopping");
-        let programs = async {
+        let gate = async {
             if let Some(gate) = gate {
                 gate.shutdown().await;
             }
         };
         computer.shutdown();
+        programs.shutdown();
+        mcp.shutdown();
         if let Some(rfb) = rfb {
             rfb.shutdown();
         }
-        tokio::join!(stopping.shutdown(), programs);
+        tokio::join!(stopping.shutdown(), gate);
         told.send_replace(true);
     };
     match listener {
@@ -251,13 +266,29 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     sleeper.abort();
     engine.stop();
     video.stop();
-    drop((video, audio, server, room, way_out));
+    drop((video, audio, server, room, way_out, asks));
+    trail.end();
     desktop.end().await;
     let reason = end.borrow_and_update().clone();
     if let Some(reason) = reason {
         eprintln!("session ended: {reason}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the trail is written: where it is to be kept, beside a kept profile, or in the desktop's own directory, which goes with it.
+fn trail_file(options: &SessionOptions, managed: Option<&Managed>, desktop: &Desktop) -> Option<PathBuf> {
+    if let Some(folder) = &options.trail {
+        let name = managed.map_or_else(|| "trail".to_owned(), |managed| managed.id().to_string());
+        return Some(folder.join(name + ".jsonl"));
+    }
+    if let Some(profile) = &options.profile {
+        let mut name = profile.file_name()?.to_owned();
+        name.push(glasshouse_fleet::TRAIL_OF_PROFILE);
+        return Some(profile.with_file_name(name));
+    }
+    // Two folders above that of the downloads; the programs have no right to write there.
+    Some(desktop.downloads().parent()?.parent()?.join("trail.jsonl"))
 }
 
 /// The two ends of a connection, in a type of this crate so that axum can make it.
@@ -273,6 +304,16 @@ impl axum::extract::connect_info::Connected<IncomingStream<'_, Port>> for Connec
 async fn share_peer(ConnectInfo(Connection(peer)): ConnectInfo<Connection>, mut request: Request) -> Request {
     request.extensions_mut().insert(ConnectInfo(peer));
     request
+}
+
+impl From<ProgramsMode> for glasshouse_room::Mode {
+    fn from(mode: ProgramsMode) -> Self {
+        match mode {
+            ProgramsMode::Together => Self::Together,
+            ProgramsMode::PersonFirst => Self::PersonFirst,
+            ProgramsMode::WatchOnly => Self::WatchOnly,
+        }
+    }
 }
 
 impl From<Codec> for VideoCodec {
@@ -316,6 +357,11 @@ fn desktop_config(options: &SessionOptions, managed: Option<&Managed>) -> anyhow
         display: match &options.display {
             Some(name) => Display::Existing(name.clone()),
             None => Display::Own(options.screen),
+        },
+        glx: match options.glx {
+            Glx::Auto => !matches!(app, App::Chromium { .. }),
+            Glx::On => true,
+            Glx::Off => false,
         },
         app,
         on_exit,
@@ -387,7 +433,7 @@ fn server_config(
 }
 
 /// Where a person on this machine opens the page.
-fn address(options: &SessionOptions, listen: SocketAddr) -> String {
+pub(crate) fn address(options: &SessionOptions, listen: SocketAddr) -> String {
     let host = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
     let prefix = options.path_prefix.trim_matches('/');
     let slash = if prefix.is_empty() { "" } else { "/" };
@@ -436,6 +482,11 @@ fn announce(
         }
         if let Some(cdp) = cdp {
             writeln!(out, "  Programs connect to {cdp} (Playwright's connectOverCDP, Puppeteer, any CDP client)")?;
+        }
+        for (what, port) in [("API", kernel.api), ("DevTools", kernel.cdp)] {
+            if let Some(port) = port {
+                writeln!(out, "  Clients of kernel-images find their {what} at http://{port}")?;
+            }
         }
         writeln!(out)?;
     }
