@@ -11,14 +11,14 @@ export class Glasshouse {
   name = 'Glasshouse';
   selector = 'video,canvas';
 
-  /** Starts a session that shows `url` full screen. `flags`: further options of `glasshouse session`. */
-  async start(url, flags = []) {
+  /** Starts a session that shows `url` full screen. `flags`: further options of `glasshouse session`; `env`: further variables. */
+  async start(url, flags = [], env = {}) {
     if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} not found: build it with cargo build --release`);
     // Within the walls, this machine's loopback is out of reach unless it is named.
     const { hostname, port } = new URL(url);
     const exposed = hostname === '127.0.0.1' ? ['--expose', port] : [];
     this.child = new Child([PROGRAM, 'session', '--listen', '127.0.0.1:0', '--json', '--url', url, '--app-flag=--kiosk', ...exposed, ...flags], {
-      env: { HOME: process.env.HOME }, log: join(scratch('glasshouse'), 'log'), stdout: 'pipe',
+      env: { HOME: process.env.HOME, ...env }, log: join(scratch('glasshouse'), 'log'), stdout: 'pipe',
     });
     const line = await Promise.race([firstLine(this.child.process.stdout), this.child.ended.then((status) => {
       throw new Error(`glasshouse ended with ${status}: ${this.child.tail()}`);

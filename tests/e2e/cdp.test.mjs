@@ -148,6 +148,20 @@ test('a page is not told that a program may drive the browser', async () => {
   raw.socket.close();
 });
 
+test('pages have WebGL, in software', async () => {
+  const raw = await Raw.connect(socketUrl(session.cdp));
+  const drawn = await raw.evaluate(`(() => {
+    const gl = document.createElement('canvas').getContext('webgl2');
+    gl.clearColor(1, 0, 0.2, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    const pixel = new Uint8Array(4);
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+    return String(pixel);
+  })()`, await raw.page());
+  assert.equal(drawn, '255,0,51,255');
+  raw.socket.close();
+});
+
 test('who may only look sees, and touches nothing', async () => {
   const { url } = await limited({ power: 'read-only' });
   const raw = await Raw.connect(socketUrl(url));

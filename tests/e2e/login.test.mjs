@@ -129,10 +129,11 @@ test('by the form one signs in, makes a session that opens, and signs out', asyn
   const other = await page.context().newPage();
   await other.goto(`${fleet.origin}${created.body.path}`);
   await until('the picture in another tab', () => other.evaluate(() => window.glasshouse?.state === 'live'));
-  await other.close();
   await page.goto(fleet.url);
   await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByLabel('Name').waitFor();
+  await until('the other tab is out of the room', () => other.evaluate(() => ['kicked', 'signed-out'].includes(window.glasshouse?.state)));
+  await other.close();
   await page.reload();
   await page.getByLabel('Name').waitFor();
   assert.deepEqual(problems, []);

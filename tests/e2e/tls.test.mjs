@@ -81,6 +81,35 @@ test('a page, its WebSocket and its media work', async () => {
     await page.locator('.card').getByRole('link').click();
     await until('the picture', () => page.evaluate(() => window.glasshouse?.state === 'live' && window.glasshouse.video?.frames > 0));
     assert.ok(await page.evaluate(() => isSecureContext));
+    // Media over TCP has its own encryption, and shares the port with TLS.
+    const slow = await context.newPage();
+    await slow.addInitScript(() => {
+      const Native = window.RTCPeerConnection;
+      const isUdp = (candidate) => / udp /i.test(candidate);
+      window.RTCPeerConnection = class extends Native {
+        constructor(...options) {
+          super(...options);
+          window.peer = this;
+        }
+        setRemoteDescription({ type, sdp }) {
+          const lines = sdp.split('\r\n').filter((line) => !line.startsWith('a=candidate:') || !isUdp(line));
+          return super.setRemoteDescription({ type, sdp: lines.join('\r\n') });
+        }
+        addIceCandidate(candidate) {
+          return isUdp(candidate?.candidate ?? '') ? Promise.resolve() : super.addIceCandidate(candidate);
+        }
+      };
+    });
+    await slow.goto(`${fleet.url}#token=${fleet.token}`);
+    await slow.locator('.card').getByRole('link').click();
+    await until('the picture over TCP', () => slow.evaluate(() => window.glasshouse?.state === 'live' && window.glasshouse.video?.frames > 0));
+    const used = await slow.evaluate(async () => {
+      const reports = await window.peer.getStats();
+      const pair = [...reports.values()].find(({ type, nominated, state }) => type === 'candidate-pair' && nominated && state === 'succeeded');
+      const { protocol, port } = reports.get(pair.remoteCandidateId);
+      return { protocol, port };
+    });
+    assert.deepEqual(used, { protocol: 'tcp', port: port() });
   } finally {
     await browser.close();
   }

@@ -58,6 +58,20 @@ test('while frozen no program runs, and the last picture stays', async () => {
   await isAwake();
 });
 
+test('the page says that it is asleep, and a click wakes it', async () => {
+  const { body } = await session.api('POST', '/api/glasshouse/links', { admin: true }, token);
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(`${session.origin}/#token=${body.token}`);
+  await until('it is live', () => page.evaluate(() => window.glasshouse?.state === 'live' && window.glasshouse.video?.frames > 0));
+  assert.equal(await post('freeze'), 204);
+  const told = page.getByText('The session is asleep. Click or type to wake it.');
+  await told.waitFor();
+  await page.mouse.click(400, 300);
+  await told.waitFor({ state: 'hidden' });
+  await isAwake();
+  await page.context().close();
+});
+
 test('input wakes it', async () => {
   await viewer.do((client) => client.send('control/request'));
   await viewer.until('is host', (client) => client.host === client.id);

@@ -95,6 +95,9 @@ pub struct Config {
     pub window_manager: bool,
     /// Start PulseAudio.
     pub sound: bool,
+    /// Whether an X server of our own offers OpenGL to programs (GLX, in software). It loads a compiler for that, which takes
+    /// longer than all the rest of its start.
+    pub glx: bool,
     /// Profile directory that is kept; a throwaway one if none.
     pub profile: Option<PathBuf>,
     /// Environment for the programs, over the built-in one.

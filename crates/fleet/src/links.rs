@@ -74,6 +74,25 @@ impl Fleet {
         self.put_out(id, label, "").await
     }
 
+    /// The same in all sessions; those that do not answer are left after [`ROUND`], and named in the log.
+    pub async fn unlink_everywhere(&self, label: &str) {
+        let ids: Vec<_> = self.inner.live.lock().keys().cloned().collect();
+        let mut rounds = JoinSet::new();
+        for id in ids {
+            let (fleet, label) = (self.clone(), label.to_owned());
+            rounds.spawn(async move {
+                match fleet.unlink(&id, &label).await {
+                    // It has ended, or nobody is in before it is ready.
+                    Ok(()) | Err(Error::NotFound | Error::Conflict(_)) => {}
+                    Err(error) => tracing::warn!(session = %id, %error, "who came by a token that is good no more may still be in"),
+                }
+            });
+        }
+        if tokio::time::timeout(ROUND, async { while rounds.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!(sessions = rounds.len(), "sessions do not put out who came by a token that is good no more");
+        }
+    }
+
     async fn put_out(&self, id: &SessionId, label: &str, query: &str) -> Result<(), Error> {
         let entered = self.enter(id, false).await?;
         let path = format!("{}api/glasshouse/links/{label}{query}", entered.path());

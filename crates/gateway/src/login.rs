@@ -226,7 +226,7 @@ pub(crate) async fn sign_in(
     Ok((headers, Json(Person::new(&grant))).into_response())
 }
 
-/// Signs a browser out.
+/// Signs a browser out, of the rooms that it is in as well.
 #[utoipa::path(delete, path = "/api/v1/login", tag = "login", responses(
     (status = 204, description = "It is signed out, if it ever was in."),
     (status = 403, description = "A page of another site asks.", body = Problem, content_type = "application/problem+json"),
@@ -244,6 +244,7 @@ pub(crate) async fn sign_out(
         // Gone meanwhile is as good.
         let _ = shared.fleet.revoke_token(&grant.token).await;
         shared.fleet.audit(audit(&client, grant.who(), "logout", &grant.token, "")).await;
+        shared.fleet.unlink_everywhere(&grant.token).await;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     if let Some(cookie) = login_cookie(&client, None) {

@@ -158,7 +158,7 @@ fn browser() -> Result<(), Box<dyn Error>> {
         let (mut freezes, mut answers) = (Vec::new(), Vec::new());
         let mut said = String::new();
         for _ in 0..if page_out { 3 } else { 15 } {
-            let before = memory(pid);
+            let (before, swapped) = (memory(pid), zram());
             let start = Instant::now();
             sandbox.freeze()?;
             freezes.push(start.elapsed());
@@ -166,17 +166,21 @@ fn browser() -> Result<(), Box<dyn Error>> {
                 let start = Instant::now();
                 let done = sandbox.page_out()?;
                 let took = start.elapsed();
-                let after = memory(pid);
+                let (after, zram) = (memory(pid), zram().saturating_sub(swapped));
                 // The first time: later there is little left to page out.
                 said = match done {
                     PageOut::Done { .. } if !said.is_empty() => said,
                     PageOut::Done { .. } => {
                         format!(
-                            ", memory {} -> {} MiB, of it not files {} -> {} MiB, in {}",
-                            before.0 >> 10,
-                            after.0 >> 10,
-                            before.1 >> 10,
-                            after.1 >> 10,
+                            ", memory {} -> {} MiB, of it not files {} -> {} MiB, of that its own alone {} -> {} MiB, and {} MiB \
+                             in zram, in {}",
+                            before.all >> 10,
+                            after.all >> 10,
+                            before.not_files >> 10,
+                            after.not_files >> 10,
+                            before.own >> 10,
+                            after.own >> 10,
+                            zram >> 20,
                             millis(took)
                         )
                     }
@@ -199,18 +203,38 @@ fn browser() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Proportional memory of a process and all below it, in KiB: all, and what is not in files.
-fn memory(pid: i32) -> (u64, u64) {
+/// Bytes that compressed swap takes in memory, on all of the machine: the third number of each `mm_stat`.
+fn zram() -> u64 {
+    let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let stats = devices.filter_map(|device| std::fs::read_to_string(device.path().join("mm_stat")).ok());
+    stats.filter_map(|text| text.split_ascii_whitespace().nth(2)?.parse::<u64>().ok()).sum()
+}
+
+/// Memory of some processes, in KiB. What several share counts in parts.
+#[derive(Default, Clone, Copy)]
+struct Memory {
+    all: u64,
+    /// What is not in files.
+    not_files: u64,
+    /// What no two of them share, and no file has.
+    own: u64,
+}
+
+/// That of a process and all below it.
+fn memory(pid: i32) -> Memory {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let value = |name: &str| -> u64 {
         let line = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
     };
-    let mut total = (value("Pss"), value("Pss_Anon") + value("Pss_Shmem"));
+    let mut total =
+        Memory { all: value("Pss"), not_files: value("Pss_Anon") + value("Pss_Shmem"), own: value("Private_Dirty") };
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
         for child in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(memory) {
-            total = (total.0 + child.0, total.1 + child.1);
+            total.all += child.all;
+            total.not_files += child.not_files;
+            total.own += child.own;
         }
     }
     total

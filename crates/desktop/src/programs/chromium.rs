@@ -46,6 +46,11 @@ pub(super) fn command(
         let seen = dir.reach(profile);
         run_as(dir.user(), || seed(&seen, &downloads))?;
         args.extend(FLAGS.split_ascii_whitespace().map(OsString::from));
+        if dir.is_enclosed() {
+            // WebGL in software, which maps and games need and Chromium keeps off: its compiler runs in a process that pages are
+            // nearer to. Who breaks out of that is still within the walls, where `--app-flag=--disable-3d-apis` turns it off.
+            args.push("--enable-unsafe-swiftshader".into());
+        }
         if let Some(port) = proxy {
             args.extend(proxy_flags(port).map(OsString::from));
         }

@@ -16,7 +16,13 @@ pub(crate) const READY_FD: i32 = 3;
 const FIRST_DISPLAY: u16 = 10;
 
 /// The server for a display number.
-pub(crate) fn command(number: u16, size: Size, dir: &SessionDir, xauthority: &Path) -> Result<CommandLine, Error> {
+pub(crate) fn command(
+    number: u16,
+    size: Size,
+    glx: bool,
+    dir: &SessionDir,
+    xauthority: &Path,
+) -> Result<CommandLine, Error> {
     let program = super::find(OsStr::new("Xvnc"), "tigervnc-standalone-server")?;
     let mut args: Vec<OsString> = vec![
         format!(":{number}").into(),
@@ -35,6 +41,9 @@ pub(crate) fn command(number: u16, size: Size, dir: &SessionDir, xauthority: &Pa
                  -SetPrimary=0 -AllowOverride= -depth 24 -nolisten tcp -noreset \
                  -br -s 0 -IdleTimeout 0 -desktop glasshouse -Log *:stderr:10";
     args.extend(fixed.split_ascii_whitespace().map(OsString::from));
+    if !glx {
+        args.extend(["-extension", "GLX"].map(OsString::from));
+    }
     Ok(CommandLine { program, args })
 }
 

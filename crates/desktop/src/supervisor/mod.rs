@@ -107,6 +107,7 @@ pub(crate) struct Supervisor {
     profile: Option<PathBuf>,
     given_environment: BTreeMap<OsString, OsString>,
     sound: bool,
+    glx: bool,
     pub(crate) dir: SessionDir,
     /// Outside of the walls, if there are any.
     keeper: Option<Keeper>,

@@ -74,6 +74,7 @@ impl Supervisor {
             profile: config.profile.clone(),
             given_environment: config.environment.clone(),
             sound: config.sound,
+            glx: config.glx,
             dir,
             keeper: Some(keeper),
             inside: None,
@@ -355,7 +356,7 @@ impl Supervisor {
                 let (Some(display), Some(xauthority)) = (&self.display, &self.xauthority) else { return Ok(None) };
                 self.dir.open_rfb_folder(true)?;
                 let _ = std::fs::remove_file(self.dir.rfb_socket());
-                let line = x_server::command(display.number, display.size, &self.dir, xauthority)?;
+                let line = x_server::command(display.number, display.size, self.glx, &self.dir, xauthority)?;
                 let report = self.x_ready(id)?;
                 Some((line, Some((report, x_server::READY_FD))))
             }

@@ -54,6 +54,7 @@ pub(crate) fn config(app: App) -> Config {
         on_exit: OnExit::Restart,
         window_manager: false,
         sound: false,
+        glx: true,
         profile: None,
         environment: Default::default(),
         devtools: false,

@@ -230,8 +230,8 @@ pub(crate) async fn join(State(shared): State<Arc<Shared>>, caller: Caller, Id(i
     caller.session(Power::View, &id)?;
     // Checked just now, so that there is one.
     let (power, role) = strongest(caller.grant.powers).ok_or_else(Problem::missing)?;
-    // Who comes by a token of the whole fleet is not sent out with it: that one has other uses.
-    let label = caller.grant.session.is_some().then(|| caller.grant.token.clone());
+    // By which they are out when the token is taken back, or they sign out.
+    let label = Some(caller.grant.token.clone());
     let link = NewLink { role, expires_in: TICKET, uses: 1, label };
     let token = shared.fleet.link(&id, &link).await?;
     shared.fleet.audit(caller.did("session.join", &id, "")).await;

@@ -152,7 +152,7 @@ fn in_millis(later: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Revokes a token. It is good no more as soon as this has been answered.
+/// Revokes a token. It is good no more as soon as this has been answered, and who came by it is out of all rooms.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", params(
     ("id" = String, Path, description = "Id of the token."),
 ), responses(
@@ -170,6 +170,7 @@ pub(crate) async fn revoke(State(shared): State<Arc<Shared>>, caller: Caller, wo
         error => error.into(),
     })?;
     shared.fleet.audit(caller.did("token.revoke", &id, "")).await;
+    shared.fleet.unlink_everywhere(&id).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
