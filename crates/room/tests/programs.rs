@@ -28,7 +28,7 @@ fn a_program_comes_and_goes_as_a_member_and_only_those_who_opted_in_hear_what_it
     let mut world = world();
     join(&mut world, "p", None);
     let log = world.log();
-    assert!(log[0].starts_with(r#"session/created[9,2,3,100] {"id":"p","profile":{"name":"Playwright","#), "{log:?}");
+    assert!(log[0].starts_with(r#"session/created[9,100,2,3] {"id":"p","profile":{"name":"Playwright","#), "{log:?}");
     let told = r#"glasshouse/programs[9] {"mode":"together","programs":[{"id":"p","way":"cdp","token":"1a2b"}]}"#;
     assert_eq!(log[1..], [told]);
     let stats = world.room.stats();
