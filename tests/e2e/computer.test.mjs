@@ -117,8 +117,19 @@ test('the desktop is there before anybody starts it, and stays', async () => {
   assert.equal((await agent.startDesktop({ width: 800 })).state, 'active');
   await assert.rejects(agent.stopDesktop(), fails(409, 'conflict'));
   assert.deepEqual(await agent.getDesktopDisplayInfo(), { display: session.display, resolution: status.resolution });
+});
+
+test('the screen is recorded', async () => {
   assert.deepEqual(await agent.listDesktopRecordings(), { recordings: [] });
-  await assert.rejects(agent.startDesktopRecording(), fails(503, 'desktop_dependencies_missing'));
+  const { id, status } = await agent.startDesktopRecording({ fps: 10 });
+  assert.equal(status, 'recording');
+  await assert.rejects(agent.startDesktopRecording(), fails(409, 'conflict'));
+  const done = await agent.stopDesktopRecording();
+  assert.deepEqual([done.id, done.status, done.bytes > 0], [id, 'completed', true], JSON.stringify(done));
+  const bytes = Buffer.from(await agent.downloadDesktopRecording(id));
+  assert.equal(bytes.subarray(4, 8).toString('latin1'), 'ftyp');
+  await agent.deleteDesktopRecording(id);
+  assert.deepEqual(await agent.listDesktopRecordings(), { recordings: [] });
 });
 
 test('mouse and keyboard reach the page, any character as well', async () => {

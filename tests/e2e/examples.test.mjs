@@ -1,6 +1,8 @@
 // The examples, as they are, against a real server; models are scripted.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -100,12 +102,15 @@ test('browser-use', async () => {
     return act(link ? { click: { index: Number(link) } } : { navigate: { url: pages.url('link.html') } });
   };
   const model = await serveModel([step]);
+  // It leaves its pictures, downloads and settings behind.
+  const scratch = mkdtempSync(join(tmpdir(), 'gh-browser-use-'));
   try {
-    const env = { OPENAI_BASE_URL: model.url, OPENAI_API_KEY: 'none', MODEL: 'scripted', ANONYMIZED_TELEMETRY: 'false', BROWSER_USE_LOGGING_LEVEL: 'result' };
+    const env = { TMPDIR: scratch, BROWSER_USE_CONFIG_DIR: scratch, OPENAI_BASE_URL: model.url, OPENAI_API_KEY: 'none', MODEL: 'scripted', ANONYMIZED_TELEMETRY: 'false', BROWSER_USE_LOGGING_LEVEL: 'result' };
     const { lines } = await run('browser_use_agent.py', { python: 'browser-use', env });
     assert.deepEqual(model.errors, []);
     assert.equal(lines.at(-1), 'Second page');
   } finally {
+    rmSync(scratch, { recursive: true, force: true });
     await model.stop();
   }
 });

@@ -13,6 +13,10 @@ struct Rig {
 }
 
 fn rig(policy: Policy) -> Rig {
+    rig_of(policy, None)
+}
+
+fn rig_of(policy: Policy, rider: Option<Arc<Rider>>) -> Rig {
     let (client, near) = tokio::io::duplex(PIPE);
     let (browser, far) = tokio::io::duplex(PIPE);
     let end = tokio::sync::watch::Sender::new(false);
@@ -27,9 +31,143 @@ fn rig(policy: Policy) -> Rig {
                 (1001, "over")
             }
         };
-        relay(near, Box::new(far), b"", (Arc::new(policy), None), Silence::BrowserEnded, || {}, end).await;
+        relay(near, Box::new(far), b"", (Arc::new(policy), rider), Silence::BrowserEnded, || {}, end).await;
     });
     Rig { client, browser, end, task }
+}
+
+/// A program whose turn comes when the test says so.
+struct Patient {
+    may: tokio::sync::watch::Sender<bool>,
+    told: parking_lot::Mutex<Vec<String>>,
+}
+
+impl crate::Seat for Patient {
+    fn may_act(&self) -> crate::Turn {
+        if *self.may.borrow() { crate::Turn::Go } else { crate::Turn::Wait }
+    }
+    fn turn(&self) -> crate::Pending<'_, Result<(), String>> {
+        Box::pin(async {
+            let mut may = self.may.subscribe();
+            let come = tokio::time::timeout(Duration::from_secs(30), may.wait_for(|may| *may)).await;
+            come.map(|_| ()).map_err(|_| "Ann has control".to_owned())
+        })
+    }
+    fn removed(&self) -> crate::Pending<'_, &'static str> {
+        Box::pin(std::future::pending())
+    }
+    fn is_watched(&self) -> bool {
+        true
+    }
+    fn acted(&self, act: crate::Act) {
+        self.told.lock().push(format!("{act:?}"));
+    }
+    fn called(&self, call: &crate::Call<'_>) {
+        let target = call.target.unwrap_or("-");
+        self.told.lock().push(format!("{} {target} {} {}", call.method, call.count, call.is_refused));
+    }
+}
+
+struct Nobody;
+
+impl crate::Wheel for Nobody {
+    fn join(&self, _: crate::Client) -> Result<Arc<dyn crate::Seat>, String> {
+        Err(String::new())
+    }
+    fn visited(&self, _: &str, _: &str) {}
+}
+
+fn patient() -> (Rig, Arc<Patient>) {
+    let seat = Arc::new(Patient { may: tokio::sync::watch::Sender::new(false), told: Default::default() });
+    let upstream = crate::Upstream::new(|| async { Err(std::io::ErrorKind::NotFound.into()) });
+    let pages = crate::pages::Pages::new(upstream, Arc::new(Nobody));
+    let rider = Rider::new(seat.clone(), pages, None);
+    (rig_of(Policy::full(), Some(Arc::new(rider))), seat)
+}
+
+const CLICK: &str =
+    r#"{"id":1,"method":"Input.dispatchMouseEvent","params":{"type":"mousePressed","x":3,"y":4},"sessionId":"S"}"#;
+const READ: &str = r#"{"id":2,"method":"Runtime.evaluate","params":{"expression":"1"},"sessionId":"S"}"#;
+
+async fn expect(stream: &mut DuplexStream, wanted: &[u8]) {
+    let mut got = vec![0; wanted.len()];
+    stream.read_exact(&mut got).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(wanted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_acts_waits_for_its_turn_and_what_comes_after_with_it() {
+    let (mut rig, seat) = patient();
+    // In pieces, so that the wait begins in the middle of a frame.
+    let wire = [client_text(READ), client_text(CLICK), client_text(READ)].concat();
+    let first = client_text(READ).len();
+    for piece in wire.chunks(50) {
+        rig.client.write_all(piece).await.unwrap();
+    }
+    expect(&mut rig.browser, &wire[..first]).await;
+    let more = tokio::time::timeout(Duration::from_secs(29), rig.browser.read_u8()).await;
+    assert!(more.is_err(), "nothing passes");
+    seat.may.send_replace(true);
+    expect(&mut rig.browser, &wire[first..]).await;
+    // Counted, and told after a while without another message.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let told = seat.told.lock().clone();
+    assert!(told.contains(&"Click(3, 4)".to_owned()), "{told:?}");
+    assert!(told.contains(&"Runtime.evaluate S 2 false".to_owned()), "{told:?}");
+    assert!(told.contains(&"Input.dispatchMouseEvent S 1 false".to_owned()), "{told:?}");
+    drop(rig.client);
+    rig.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_in_vain_is_told_and_goes_on() {
+    let (mut rig, seat) = patient();
+    let wire = [client_text(CLICK), client_text(READ)].concat();
+    rig.client.write_all(&wire).await.unwrap();
+    expect(&mut rig.browser, &client_text(READ)).await;
+    let text = r#"{"error":{"code":-32000,"message":"Input.dispatchMouseEvent is not possible now: Ann has control"},"id":1,"sessionId":"S"}"#;
+    expect(&mut rig.client, &server_text(text.as_bytes())).await;
+    drop(rig.client);
+    rig.task.await.unwrap();
+    assert!(seat.told.lock().contains(&"Input.dispatchMouseEvent S 1 true".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_with_its_client_and_reads_no_further_than_a_buffer() {
+    let (mut rig, _seat) = patient();
+    rig.client.write_all(&client_text(CLICK)).await.unwrap();
+    let junk = vec![0_u8; 1024 * 1024];
+    let sent = tokio::time::timeout(Duration::from_secs(1), async {
+        let mut sent = 0;
+        while let Ok(count) = rig.client.write(&junk[sent..]).await {
+            sent += count;
+            assert!(sent <= BUFFER + 4 * PIPE, "{sent}");
+        }
+    });
+    assert!(sent.await.is_err(), "the client is held up");
+    drop(rig.browser);
+    drop(rig.client);
+    rig.task.await.unwrap();
+
+    let (mut rig, seat) = patient();
+    rig.client.write_all(&client_text(CLICK)).await.unwrap();
+    drop(rig.client);
+    rig.task.await.unwrap();
+    assert!(all(&mut rig.browser).await.is_empty(), "nothing of it reaches the browser");
+    assert!(!*seat.may.borrow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_are_overheard() {
+    let (mut rig, seat) = patient();
+    let attached = r#"{"method":"Target.attachedToTarget","params":{"sessionId":"S","targetInfo":{"targetId":"T","type":"page"}}}"#;
+    rig.browser.write_all(&server_text(attached.as_bytes())).await.unwrap();
+    expect(&mut rig.client, &server_text(attached.as_bytes())).await;
+    rig.client.write_all(&client_text(READ)).await.unwrap();
+    expect(&mut rig.browser, &client_text(READ)).await;
+    drop(rig.client);
+    rig.task.await.unwrap();
+    assert_eq!(*seat.told.lock(), ["Runtime.evaluate T 1 false"]);
 }
 
 fn server_text(payload: &[u8]) -> Vec<u8> {
