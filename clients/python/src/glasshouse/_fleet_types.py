@@ -191,6 +191,10 @@ class Profiles(TypedDict):
     """By name."""
 
 
+# Who may act on a desktop.
+ProgramsMode = Literal["together", "person-first", "watch-only"]
+
+
 class Resources(TypedDict, total=False):
     """Most of a machine that a session may use; the server has defaults."""
 
@@ -278,6 +282,7 @@ class Spec(TypedDict, total=False):
     """A name of one's own, unique among the sessions that run: 1 to 63 letters, digits, `.`, `_` and `-`."""
     profile: str | None
     """Name of a profile that is kept: log-ins and settings of the browser outlive the session, and are there for the next one with the same name. Used by one session at a time; made when there is none. 1 to 63 letters, digits, `.`, `_` and `-`."""
+    programs: ProgramsMode | None
     screen: Screen
     """Size of the screen."""
     sound: bool | None

@@ -156,6 +156,9 @@ export interface Profiles {
   profiles: Array<Profile>;
 }
 
+/** Who may act on a desktop. */
+export type ProgramsMode = "together" | "person-first" | "watch-only";
+
 /** Most of a machine that a session may use; the server has defaults. */
 export interface Resources {
   /** Processor time of all programs together, in processors. */
@@ -231,6 +234,7 @@ export interface Spec {
   name?: string | null | undefined;
   /** Name of a profile that is kept: log-ins and settings of the browser outlive the session, and are there for the next one with the same name. Used by one session at a time; made when there is none. 1 to 63 letters, digits, `.`, `_` and `-`. */
   profile?: string | null | undefined;
+  programs?: ProgramsMode | null | undefined;
   /** Size of the screen. */
   screen?: Screen | undefined;
   /** Whether there is sound; yes, if not said. */
