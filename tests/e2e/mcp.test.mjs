@@ -44,16 +44,16 @@ function place(text, pattern) {
   assert.ok(found, `${pattern} has a place in:\n${text}`);
   return { x: Number(found[1]), y: Number(found[2]) };
 }
-/** Colour of a pixel of a JPEG, as a browser reads it. */
-async function pixel(jpeg, x, y) {
+/** Colours of a column of a JPEG, down to a place, as a browser reads it. */
+async function columnOf(jpeg, x, down) {
   const page = await browser.newPage();
   try {
-    return await page.evaluate(async ([data, x, y]) => {
+    return await page.evaluate(async ([data, x, down]) => {
       const image = await createImageBitmap(await (await fetch(`data:image/jpeg;base64,${data}`)).blob());
       const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
       context.drawImage(image, 0, 0);
-      return [...context.getImageData(x, y, 1, 1).data].slice(0, 3);
-    }, [jpeg.toString('base64'), x, y]);
+      return Array.from({ length: down }, (_, y) => [...context.getImageData(x, y, 1, 1).data].slice(0, 3));
+    }, [jpeg.toString('base64'), x, down]);
   } finally {
     await page.close();
   }
@@ -76,8 +76,7 @@ test('its tools are listed with schemas, and a screenshot is what is on the scre
   // The bar at the top of the page is right below the browser's own bars.
   const { text } = await mcp.call('read_page');
   const send = place(text, '\\[button "Send it"');
-  const column = [];
-  for (let y = 0; y < send.y; y += 10) column.push(await pixel(whole.picture, 640, y));
+  const column = await columnOf(whole.picture, 640, send.y);
   assert.ok(column.some((colour) => isNear(colour, [0xc0, 0x20, 0x80])), JSON.stringify(column));
   const part = await mcp.call('screenshot', { region: { x: 100, y: 50, width: 300, height: 200 } });
   assert.deepEqual(jpegSize(part.picture), [300, 200]);
