@@ -63,14 +63,17 @@ impl Webhook {
             return;
         };
         let body = self.body(notice).to_string();
-        let (outgoing, address, key, id) = (self.outgoing.clone(), self.address.clone(), self.key.clone(), notice.id.clone());
+        let (outgoing, address, key, id) =
+            (self.outgoing.clone(), self.address.clone(), self.key.clone(), notice.id.clone());
         tokio::spawn(async move {
             let _permit = permit;
             for (attempt, pause) in (1..).zip(PAUSES) {
                 tokio::time::sleep(pause).await;
                 match tokio::time::timeout(ATTEMPT, send(&outgoing, &address, &key, &body)).await {
                     Ok(Ok(())) => return,
-                    Ok(Err(error)) => tracing::warn!(id, attempt, error = %format_args!("{error:#}"), "the webhook failed"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(id, attempt, error = %format_args!("{error:#}"), "the webhook failed")
+                    }
                     Err(_) => tracing::warn!(id, attempt, "the webhook did not answer in time"),
                 }
             }

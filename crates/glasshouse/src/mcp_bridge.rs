@@ -112,7 +112,9 @@ impl Way {
         let status = response.status();
         let answer: Value = serde_json::from_slice(&whole(response).await?).unwrap_or_default();
         let token = answer["token"].as_str().map(str::to_owned);
-        token.with_context(|| format!("the session lets nobody in: {}", answer["message"].as_str().unwrap_or(status.as_str())))
+        token.with_context(|| {
+            format!("the session lets nobody in: {}", answer["message"].as_str().unwrap_or(status.as_str()))
+        })
     }
 
     async fn leave(&self, token: &str) {
@@ -124,7 +126,13 @@ impl Way {
         }
     }
 
-    async fn send(&self, method: Method, path: &str, headers: HeaderMap, body: Bytes) -> anyhow::Result<Response<Incoming>> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> anyhow::Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(own) = request.headers_mut() {
             own.extend(headers);
@@ -239,7 +247,8 @@ impl Bridge {
         }
         let response = self.post(line.clone()).await?;
         let is_unknown = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND);
-        let response = if is_unknown && self.begin_anew(is_first).await? { self.post(line.clone()).await? } else { response };
+        let response =
+            if is_unknown && self.begin_anew(is_first).await? { self.post(line.clone()).await? } else { response };
         let status = response.status();
         if status == StatusCode::ACCEPTED {
             return Ok(None);

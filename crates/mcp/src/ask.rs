@@ -79,7 +79,9 @@ fn tell(answer: &Value) -> String {
     let (before, after) = (&changed["url"]["before"], &changed["url"]["after"]);
     let title = changed["title"]["after"].as_str().unwrap_or_default();
     match (before.as_str(), after.as_str()) {
-        (before, Some(after)) if before != Some(after) => text.push_str(&format!(" The page is now {after} “{title}”.")),
+        (before, Some(after)) if before != Some(after) => {
+            text.push_str(&format!(" The page is now {after} “{title}”."))
+        }
         (_, Some(after)) => text.push_str(&format!(" The page is still {after} “{title}”.")),
         (_, None) => {}
     }

@@ -56,7 +56,8 @@ impl Client {
             Err(never) => match never {},
         };
         let (parts, body) = response.into_parts();
-        let body = to_bytes(body, MAX_ANSWER).await.map_err(|error| Failure::new(format!("the answer broke off: {error}")))?;
+        let body =
+            to_bytes(body, MAX_ANSWER).await.map_err(|error| Failure::new(format!("the answer broke off: {error}")))?;
         if parts.status.is_success() {
             return Ok(Answer { headers: parts.headers, body });
         }
@@ -80,8 +81,10 @@ fn json(body: &[u8]) -> Result<Value, Failure> {
 fn explain(status: StatusCode, body: &[u8]) -> String {
     let value = serde_json::from_slice::<Value>(body).unwrap_or_default();
     let said = ["detail", "message"].iter().find_map(|key| value[key].as_str()).map(str::to_owned);
-    said.or_else(|| Some(String::from_utf8_lossy(body).trim().to_owned()).filter(|text| !text.is_empty() && text.len() < 500))
-        .unwrap_or_else(|| format!("the session answers {status}"))
+    said.or_else(|| {
+        Some(String::from_utf8_lossy(body).trim().to_owned()).filter(|text| !text.is_empty() && text.len() < 500)
+    })
+    .unwrap_or_else(|| format!("the session answers {status}"))
 }
 
 #[cfg(test)]

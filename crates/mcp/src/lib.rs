@@ -173,7 +173,8 @@ impl Mcp {
         let in_use = match &id {
             Some(id) => {
                 if !inner.sessions.lock().entered(id, &owner, Instant::now()) {
-                    let text = "this MCP session is not known: it has ended, or is another token's; initialize a new one";
+                    let text =
+                        "this MCP session is not known: it has ended, or is another token's; initialize a new one";
                     return problem(StatusCode::NOT_FOUND, text);
                 }
                 Some(InUse { sessions: inner.sessions.clone(), id: id.clone() })

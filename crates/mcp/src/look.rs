@@ -22,7 +22,10 @@ pub(crate) async fn screenshot(client: &Client, asked: Screenshot) -> Result<Vec
         None => {
             let path = format!("/v1/desktop/screenshot?{}", how(screen.scale()));
             let shrunk = if screen.scale() < 1.0 {
-                format!(" The screen itself has {}×{}; coordinates are those of this picture.", screen.width, screen.height)
+                format!(
+                    " The screen itself has {}×{}; coordinates are those of this picture.",
+                    screen.width, screen.height
+                )
             } else {
                 String::new()
             };
@@ -33,7 +36,8 @@ pub(crate) async fn screenshot(client: &Client, asked: Screenshot) -> Result<Vec
             let Area { x, y, width, height } = screen.area(asked)?;
             // Its own pixels, unless they are too many.
             let scale = Screen { width: width as f64, height: height as f64 }.scale();
-            let path = format!("/v1/desktop/screenshot/region?x={x}&y={y}&width={width}&height={height}&{}", how(scale));
+            let path =
+                format!("/v1/desktop/screenshot/region?x={x}&y={y}&width={width}&height={height}&{}", how(scale));
             let one = screen.scale() / scale;
             let text = format!(
                 "Part of the screen from ({}, {}) on, in pixels of a whole screenshot. To click at (px, py) of this picture, use \

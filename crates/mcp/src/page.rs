@@ -69,7 +69,9 @@ fn address(text: &str) -> Result<String, Failure> {
     let url = match scheme {
         Some((scheme, _)) if ["http", "https", "data", "about"].contains(&scheme.as_str()) => text.to_owned(),
         // host:8080, host:8080/path
-        Some((host, rest)) if is_host(&host) && rest.starts_with(|first: char| first.is_ascii_digit()) => format!("http://{text}"),
+        Some((host, rest)) if is_host(&host) && rest.starts_with(|first: char| first.is_ascii_digit()) => {
+            format!("http://{text}")
+        }
         None if !text.is_empty() && !text.contains(char::is_whitespace) => format!("https://{text}"),
         _ => return Err(Failure::new("url must be an http, https, data or about address, or back, forward or reload")),
     };
@@ -95,7 +97,9 @@ pub(crate) async fn navigate(hands: &Hands<'_>, asked: Navigate) -> Content {
             let history = call(&mut page, "Page.getNavigationHistory", json!({}), ANSWER).await?.ok_or_else(silent)?;
             let at = history["currentIndex"].as_i64().unwrap_or(0) + if way == "back" { -1 } else { 1 };
             let entry = usize::try_from(at).ok().and_then(|at| history["entries"].get(at));
-            let id = entry.map(|entry| &entry["id"]).ok_or_else(|| Failure::new(format!("there is no page to go {way} to")))?;
+            let id = entry
+                .map(|entry| &entry["id"])
+                .ok_or_else(|| Failure::new(format!("there is no page to go {way} to")))?;
             call(&mut page, "Page.navigateToHistoryEntry", json!({ "entryId": id }), LOAD).await?
         }
         url => {
@@ -108,7 +112,8 @@ pub(crate) async fn navigate(hands: &Hands<'_>, asked: Navigate) -> Content {
     }
     let mut has_loaded = false;
     while went.is_some() && !has_loaded && start.elapsed() < LOAD {
-        let state = timeout(ANSWER, page.call("Runtime.evaluate", json!({ "expression": "document.readyState" }))).await;
+        let state =
+            timeout(ANSWER, page.call("Runtime.evaluate", json!({ "expression": "document.readyState" }))).await;
         has_loaded = matches!(state, Ok(Ok(answer)) if answer["result"]["value"] == "complete");
         if !has_loaded {
             tokio::time::sleep(STEP).await;
@@ -132,7 +137,12 @@ pub(crate) async fn read(hands: &Hands<'_>, asked: ReadPage) -> Content {
     let text = |key: &str| read[key].as_str().unwrap_or_default();
     let count = |key: &str| read[key].as_u64().unwrap_or(0);
     let mut all = format!("Address: {}\nTitle: {}\n", text("url"), text("title"));
-    all.push_str(&format!("Scrolled: {} of {} pixels are above the window, which shows {}.\n", count("above"), count("height"), count("shown")));
+    all.push_str(&format!(
+        "Scrolled: {} of {} pixels are above the window, which shows {}.\n",
+        count("above"),
+        count("height"),
+        count("shown")
+    ));
     if text("state") != "complete" {
         all.push_str("It is still loading.\n");
     }
@@ -222,7 +232,9 @@ mod tests {
         ] {
             assert_eq!(address(text).ok().as_deref(), Some(url));
         }
-        for wrong in ["", "javascript:alert(1)", "file:///etc/passwd", "chrome://settings", "two words", "view-source:http://a"] {
+        for wrong in
+            ["", "javascript:alert(1)", "file:///etc/passwd", "chrome://settings", "two words", "view-source:http://a"]
+        {
             assert!(address(wrong).is_err(), "{wrong}");
         }
     }

@@ -281,10 +281,13 @@ async fn read(State(server): State<Server>, caller: Who, Path(id): Path<String>,
     let caller = controller(&server, caller)?;
     let wait = match query.get("waitSeconds") {
         None => 0,
-        Some(text) => text.parse().map_err(|_| Refused::new(StatusCode::BAD_REQUEST, "waitSeconds must be a number"))?,
+        Some(text) => {
+            text.parse().map_err(|_| Refused::new(StatusCode::BAD_REQUEST, "waitSeconds must be a number"))?
+        }
     };
     let found = server.inner.with(|state, now| state.asks.answer(&id, now.instant));
-    let (_, answer) = found.filter(|(asker, _)| *asker == caller.id || caller.profile.is_admin).ok_or_else(Refused::gone)?;
+    let (_, answer) =
+        found.filter(|(asker, _)| *asker == caller.id || caller.profile.is_admin).ok_or_else(Refused::gone)?;
     Ok(held(&id, answer, Some(wait)))
 }
 
@@ -384,9 +387,7 @@ impl Look {
             (Some(before), Some(after)) => Value::Bool(before != after),
             _ => Value::Null,
         };
-        let of = |part: fn(&FrontPage) -> &String| {
-            json!({ "before": self.front.as_ref().map(part), "after": after.front.as_ref().map(part) })
-        };
+        let of = |part: fn(&FrontPage) -> &String| json!({ "before": self.front.as_ref().map(part), "after": after.front.as_ref().map(part) });
         json!({ "url": of(|page| &page.url), "title": of(|page| &page.title), "screen": screen })
     }
 }

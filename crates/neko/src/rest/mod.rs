@@ -31,8 +31,8 @@ use serde::Serialize;
 use crate::{Server, ask_rest, guard, json, ws};
 
 pub(crate) use error::ApiError;
-pub(crate) use programs::UNKNOWN_MODE;
 pub(crate) use extract::{Body, Caller, PeerOf, Query};
+pub(crate) use programs::UNKNOWN_MODE;
 
 /// Largest body of most requests in bytes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
