@@ -124,6 +124,8 @@ test('the screen is recorded', async () => {
   const { id, status } = await agent.startDesktopRecording({ fps: 10 });
   assert.equal(status, 'recording');
   await assert.rejects(agent.startDesktopRecording(), fails(409, 'conflict'));
+  // One that is stopped before its first picture has none, and has failed.
+  await until('pictures are written', async () => (await agent.listDesktopRecordings()).recordings[0].bytes > 0);
   const done = await agent.stopDesktopRecording();
   assert.deepEqual([done.id, done.status, done.bytes > 0], [id, 'completed', true], JSON.stringify(done));
   const bytes = Buffer.from(await agent.downloadDesktopRecording(id));
