@@ -103,12 +103,12 @@ test('a page, its WebSocket and its media work', async () => {
     await slow.goto(`${fleet.url}#token=${fleet.token}`);
     await slow.locator('.card').getByRole('link').click();
     await until('the picture over TCP', () => slow.evaluate(() => window.glasshouse?.state === 'live' && window.glasshouse.video?.frames > 0));
-    const used = await slow.evaluate(async () => {
+    const used = await until('a pair of candidates', () => slow.evaluate(async () => {
       const reports = await window.peer.getStats();
       const pair = [...reports.values()].find(({ type, nominated, state }) => type === 'candidate-pair' && nominated && state === 'succeeded');
-      const { protocol, port } = reports.get(pair.remoteCandidateId);
-      return { protocol, port };
-    });
+      const { protocol, port } = (pair && reports.get(pair.remoteCandidateId)) ?? {};
+      return protocol && { protocol, port };
+    }));
     assert.deepEqual(used, { protocol: 'tcp', port: port() });
   } finally {
     await browser.close();

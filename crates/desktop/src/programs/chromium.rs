@@ -50,6 +50,8 @@ pub(super) fn command(
             // WebGL in software, which maps and games need and Chromium keeps off: its compiler runs in a process that pages are
             // nearer to. Who breaks out of that is still within the walls, where `--app-flag=--disable-3d-apis` turns it off.
             args.push("--enable-unsafe-swiftshader".into());
+            // There is no graphics hardware in there; looking for it takes two processes that fail.
+            args.push("--disable-gpu".into());
         }
         if let Some(port) = proxy {
             args.extend(proxy_flags(port).map(OsString::from));
