@@ -31,7 +31,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(500);
 /// A place that is older is measured again when it is used.
 const FRESH: Duration = Duration::from_secs(1);
-/// A bar of a window that is lower than the usual by more than this many pixels is an emulated one.
+/// A bar of a window that is lower than the usual by more than this many pixels is an emulated one. Chromium's line of
+/// information, which comes and goes, is as high.
 const BAR: f64 = 40.0;
 
 /// Tells where a page's own pixels begin, and how large they are.
@@ -299,8 +300,8 @@ impl Window {
         let scale = if self.is_own && self.width > 0.0 { self.inner.0 * self.ratio / self.width } else { 1.0 };
         let scale = if (0.5..=4.5).contains(&scale) { scale } else { 1.0 };
         let bar = self.height * scale - self.inner.1 * self.ratio;
-        let is_plain =
-            self.is_own && (-1.0..=400.0 * scale).contains(&bar) && usual.is_none_or(|usual| bar > usual - BAR);
+        let is_high_enough = usual.is_none_or(|usual| bar >= usual - BAR * scale);
+        let is_plain = self.is_own && (-1.0..=400.0 * scale).contains(&bar) && is_high_enough;
         let (left, top) = (self.left * scale, self.top * scale);
         if is_plain {
             let bar = bar.max(0.0);

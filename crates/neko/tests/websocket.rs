@@ -50,10 +50,11 @@ async fn what_an_admin_and_our_own_clients_see_besides() {
     let (_, token) = h.login("root", "admin").await;
     let mut client = h.open(&format!("token={token}&glasshouse=1")).await;
     assert_eq!(
-        client.names(7).await,
+        client.names(8).await,
         [
             "system/init",
             "glasshouse/init",
+            "glasshouse/programs",
             "system/admin",
             "session/state",
             "chat/init",
