@@ -196,14 +196,21 @@ impl Shared {
     }
 }
 
+impl Present {
+    /// Remembers that it was removed.
+    fn keep_out(&self) {
+        let mut out = self.shared.out.lock();
+        if out.len() < MAX_OUT {
+            out.insert(self.key.clone(), Instant::now());
+        }
+    }
+}
+
 impl Drop for Present {
     fn drop(&mut self) {
         let removed = self.program.is_removed();
         if removed {
-            let mut out = self.shared.out.lock();
-            if out.len() < MAX_OUT {
-                out.insert(self.key.clone(), Instant::now());
-            }
+            self.keep_out();
         }
         self.shared.recorder.note(Some(&self.who), What::Left { removed }, 1);
     }
@@ -278,6 +285,8 @@ impl glasshouse_cdp::Seat for Seat {
     fn removed(&self) -> glasshouse_cdp::Pending<'_, &'static str> {
         Box::pin(async {
             self.present.program.removed().await;
+            // Before it hears of it, and may come back.
+            self.present.keep_out();
             REMOVED
         })
     }
