@@ -3,6 +3,7 @@
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { keepPeers } from './peers.mjs';
 
 /** Between two actions, in milliseconds. */
 const PAUSE = [20, 400];
@@ -170,13 +171,7 @@ class Program {
 export async function watch(browser, url) {
   const context = await browser.newContext();
   const page = await context.newPage();
-  await page.addInitScript(() => {
-    window.__peers = [];
-    const Native = window.RTCPeerConnection;
-    window.RTCPeerConnection = class extends Native {
-      constructor(...rest) { super(...rest); window.__peers.push(this); }
-    };
-  });
+  await keepPeers(page);
   await page.goto(url);
   return {
     frames: () => page.evaluate(async () => {

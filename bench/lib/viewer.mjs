@@ -2,6 +2,7 @@
 
 import { chromium } from 'playwright-core';
 import { CHROMIUM, WIDTH, HEIGHT } from './desktop.mjs';
+import { keepPeers } from './peers.mjs';
 
 const FLAGS = ['--no-sandbox', '--disable-quic', '--autoplay-policy=no-user-gesture-required', '--disable-background-networking'];
 
@@ -9,14 +10,7 @@ const FLAGS = ['--no-sandbox', '--disable-quic', '--autoplay-policy=no-user-gest
 export async function openViewer(url) {
   const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
   const page = await browser.newPage({ viewport: { width: WIDTH, height: HEIGHT } });
-  // Our page's WebRTC numbers are read from the connection itself, whatever the page calls it.
-  await page.addInitScript(() => {
-    window.__peers = [];
-    const Native = window.RTCPeerConnection;
-    window.RTCPeerConnection = class extends Native {
-      constructor(...rest) { super(...rest); window.__peers.push(this); }
-    };
-  });
+  await keepPeers(page);
   await page.goto(url);
   return { page, close: () => browser.close() };
 }

@@ -163,6 +163,23 @@ test('going somewhere, and waiting', async () => {
   assert.match(result.text, /has changed/);
 });
 
+test('where programs only watch, it reads on, and neither clicks nor leads the browser anywhere', async () => {
+  const mcp = await connect(overHttp(base(), admin));
+  await fresh(mcp);
+  const mode = async (mode) => assert.equal((await session.api('POST', '/api/glasshouse/programs', { mode }, admin)).status, 204);
+  await mode('watch-only');
+  try {
+    for (const [name, asked] of [['click', { x: 100, y: 100 }], ['navigate', { url: pages.url('desk.html?never') }]]) {
+      const refused = await mcp.call(name, asked);
+      assert.ok(refused.failed && /programs only watch here now/.test(refused.text), `${name}: ${refused.text}`);
+    }
+    const read = await mcp.call('read_page', {});
+    assert.ok(!read.failed && !read.text.includes('never'), read.text);
+  } finally {
+    await mode('together');
+  }
+});
+
 test('what is wrong is said, and who only watches is offered less', async () => {
   const mcp = await connect(overHttp(base(), admin));
   for (const [name, args, words] of [

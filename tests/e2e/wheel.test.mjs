@@ -221,9 +221,11 @@ test('person first: who chose not to wait is told who has control, over CDP, HTT
   assert.equal(locked.status, 423);
   await assert.rejects(cdp('&patience=601', token), ({ status }) => status === 400);
 
-  const refused = await use('mouse/click', { x: 5, y: 5 }, { 'x-glasshouse-patience': '0' });
-  assert.equal(refused.status, 423);
-  assert.match(refused.body.detail, /^Ann B\. has control/);
+  for (const [path, body] of [['mouse/click', { x: 5, y: 5 }], ['wait/turn', {}]]) {
+    const refused = await use(path, body, { 'x-glasshouse-patience': '0' });
+    assert.equal(refused.status, 423, path);
+    assert.match(refused.body.detail, /^Ann B\. has control/);
+  }
   assert.equal((await use('display/info')).status, 200);
   const waits = use('keyboard/type', { text: 'x' });
   const also = use('mouse/move', { x: 700, y: 500 }, { 'x-glasshouse-name': 'Another' });

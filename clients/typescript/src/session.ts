@@ -265,6 +265,11 @@ export class Session {
     return this.#do('wait/stable', options);
   }
 
+  /** Waits until this program may act, when people go first; for what it then does by other ways. */
+  waitForTurn(): Promise<void> {
+    return this.#do('wait/turn');
+  }
+
   /** Waits until pixels differ from those of `since`, the tag of `look`, or from those now. */
   waitForChange(options: { since?: string; timeoutMs?: number; region?: Region } = {}): Promise<HasChanged> {
     return this.#do('wait/change', options);

@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     files::tree::{Replace, Tree},
     problem::Problem,
+    processes::run::Leash,
 };
 
 /// Where recordings are, below HOME.
@@ -214,6 +215,8 @@ impl Recorder {
         let args = arguments(wanted, limit, display, (size.width, size.height), &path);
         let launched = self.desktop.launch(ffmpeg(args, theirs)).await.map_err(failed)?;
         let Launched { id: number, mut ended, .. } = launched;
+        // A client that goes now leaves no ffmpeg that nobody knows.
+        let mut leash = Leash { desktop: self.desktop.clone(), number, is_loose: false };
         match tokio::time::timeout(BEGINS_WITHIN, &mut ended).await {
             Err(_) => {}
             Ok(_) => return Err(Refusal::Failed(Problem::failed(format!("ffmpeg: {}", said(complaint).await)))),
@@ -229,6 +232,7 @@ impl Recorder {
             stop: tokio::sync::Mutex::default(),
         });
         self.all.lock().recordings.insert(id.to_owned(), recording.clone());
+        leash.is_loose = true;
         drop(name);
         tokio::spawn(Arc::clone(self).finish(recording.clone(), ended, complaint));
         Ok(recording)

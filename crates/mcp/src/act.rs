@@ -48,11 +48,9 @@ impl Hands<'_> {
         Before { front, tag }
     }
 
-    /// Waits, or is refused, as for a click: the pointer is moved to where it is. The browser itself knows nothing of whose
-    /// turn it is.
+    /// Waits, or is refused, as for a click: the browser itself knows nothing of whose turn it is.
     pub(crate) async fn take_turn(&self) -> Result<(), Failure> {
-        let at = self.client.get("/v1/desktop/mouse/position").await?;
-        self.client.post("/v1/desktop/mouse/move", json!({ "x": at["x"], "y": at["y"] })).await.map(|_| ())
+        self.client.post("/v1/desktop/wait/turn", json!({})).await.map(|_| ())
     }
 
     /// Waits until the screen holds still, and tells what is different.

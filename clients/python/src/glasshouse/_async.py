@@ -430,6 +430,10 @@ class AsyncSession:
         """Waits until nothing was drawn for a while."""
         return await self._do("wait/stable", quietMs=quiet_ms, timeoutMs=timeout_ms, region=region)
 
+    async def wait_for_turn(self) -> None:
+        """Waits until this program may act, when people go first; for what it then does by other ways."""
+        await self._do("wait/turn")
+
     async def wait_for_change(
         self, *, since: str | None = None, timeout_ms: int | None = None, region: Region | None = None
     ) -> HasChanged:

@@ -432,6 +432,10 @@ class Session:
         """Waits until nothing was drawn for a while."""
         return self._do("wait/stable", quietMs=quiet_ms, timeoutMs=timeout_ms, region=region)
 
+    def wait_for_turn(self) -> None:
+        """Waits until this program may act, when people go first; for what it then does by other ways."""
+        self._do("wait/turn")
+
     def wait_for_change(
         self, *, since: str | None = None, timeout_ms: int | None = None, region: Region | None = None
     ) -> HasChanged:

@@ -68,6 +68,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route(&path("mouse/up"), post(mouse::up))
         .route(&path("mouse/drag"), post(mouse::drag))
         .route(&path("mouse/scroll"), post(mouse::scroll))
+        .route(&path("wait/turn"), post(wait::turn))
         .route(&path("keyboard/type"), post(keyboard::write))
         .route(&path("keyboard/press"), post(keyboard::press))
         .route(&path("keyboard/down"), post(keyboard::down))

@@ -42,6 +42,7 @@ use crate::display::Window;
         super::stream::stop,
         super::wait::change,
         super::wait::stable,
+        super::wait::turn,
         super::windows::close,
         super::windows::focus,
         super::windows::focused,

@@ -97,6 +97,14 @@ pub(super) async fn change(State(shared): State<Arc<Shared>>, Json(asked): Json<
     begin(&shared, Wanted::Change(since), part(asked.region)?, timeout(asked.timeout_ms)?, "changed").await
 }
 
+/// Waits until the caller may act: until no person has control, or its patience is over. For programs that act on the browser
+/// itself, which knows nothing of turns.
+#[utoipa::path(post, path = "/v1/desktop/wait/turn", tag = "wait", responses((status = 200, description = "It may now.", body = super::Done)))]
+pub(super) async fn turn() -> Json<super::Done> {
+    // Whoever comes here has waited.
+    Json(super::DONE)
+}
+
 async fn begin(
     shared: &Arc<Shared>,
     wanted: Wanted,

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::process::{exit_code, find};
 use crate::{
     Shared,
-    processes::{Process, log::Stream},
+    processes::{Process, terminal::pour},
 };
 
 /// Largest message of a client, in bytes.
@@ -85,16 +85,7 @@ async fn relay(process: &Process, socket: &mut WebSocket) -> Result<(), axum::Er
     loop {
         // Before the last look at the output: nothing comes after the end.
         let has_ended = exit.borrow_and_update().is_some();
-        loop {
-            let (entries, upto) = process.log.some(Stream::Pty, since);
-            if upto == since {
-                break;
-            }
-            since = upto;
-            for entry in entries {
-                socket.send(Message::Binary(entry.data)).await?;
-            }
-        }
+        since = pour(process, since, socket).await?;
         if has_ended {
             let exit = json!({ "type": "exit", "exitCode": exit_code(process) });
             socket.send(Message::Text(exit.to_string().into())).await?;

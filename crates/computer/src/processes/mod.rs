@@ -7,7 +7,7 @@ pub(crate) mod routes;
 pub(crate) mod run;
 pub(crate) mod signals;
 mod table;
-mod terminal;
+pub(crate) mod terminal;
 
 pub(crate) use openapi::Document;
 pub(crate) use process::{Owner, Process, Start, watched};

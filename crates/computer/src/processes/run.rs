@@ -59,15 +59,16 @@ struct Outcome {
 }
 
 /// Ends the process when nobody waits for it any more.
-struct Leash {
-    desktop: Arc<Desktop>,
-    number: u32,
-    has_ended: bool,
+pub(crate) struct Leash {
+    pub(crate) desktop: Arc<Desktop>,
+    pub(crate) number: u32,
+    /// Nor when it has ended, or is somebody else's now.
+    pub(crate) is_loose: bool,
 }
 
 impl Drop for Leash {
     fn drop(&mut self) {
-        if !self.has_ended {
+        if !self.is_loose {
             self.desktop.signal(self.number, libc::SIGKILL);
         }
     }
@@ -136,7 +137,7 @@ impl Running {
                 Some(piece) = self.pieces.recv() => return Some(piece),
                 exit = ended => {
                     self.exit = exit.ok();
-                    self.leash.has_ended = true;
+                    self.leash.is_loose = true;
                     self.ended = None;
                     self.deadline = Instant::now() + AFTERWARDS;
                 }
@@ -147,7 +148,7 @@ impl Running {
     /// Ends it; what it has said until now is still to be had.
     fn kill(&mut self) {
         self.leash.desktop.signal(self.leash.number, libc::SIGKILL);
-        self.leash.has_ended = true;
+        self.leash.is_loose = true;
         self.ended = None;
         self.deadline = Instant::now();
     }
@@ -188,7 +189,7 @@ async fn begin(
         feed = Some((tokio::net::unix::pipe::Sender::from_owned_fd(ours.into()).map_err(broken)?, input));
     }
     let launched = start.launch(desktop, folder, descriptors).await?;
-    let leash = Leash { desktop: desktop.clone(), number: launched.id, has_ended: false };
+    let leash = Leash { desktop: desktop.clone(), number: launched.id, is_loose: false };
     let read = |fd: io::PipeReader, is_error| -> Result<_, Problem> {
         let (output, send) = (Output::pipe(fd.into()).map_err(broken)?, send.clone());
         Ok(tokio::spawn(output.pass(move |data| (is_error, data), send)))

@@ -66,6 +66,20 @@ async fn serve(shared: Arc<Shared>, process: Arc<Process>, mut socket: WebSocket
     // Dropped, it is closed.
 }
 
+/// Sends what a process has written to its terminal since then; says up to where.
+pub(crate) async fn pour(process: &Process, mut since: u64, socket: &mut WebSocket) -> Result<u64, axum::Error> {
+    loop {
+        let (entries, upto) = process.log.some(Stream::Pty, since);
+        if upto == since {
+            return Ok(since);
+        }
+        since = upto;
+        for entry in entries {
+            socket.send(Message::Binary(entry.data)).await?;
+        }
+    }
+}
+
 async fn relay(shared: &Shared, process: &Process, socket: &mut WebSocket) -> Result<(), axum::Error> {
     let mut news = process.log.watch();
     let mut since = *news.borrow_and_update();
@@ -74,16 +88,7 @@ async fn relay(shared: &Shared, process: &Process, socket: &mut WebSocket) -> Re
     loop {
         // Before the last look at the output: nothing comes after the end.
         let ended = *exit.borrow_and_update();
-        loop {
-            let (entries, upto) = process.log.some(Stream::Pty, since);
-            if upto == since {
-                break;
-            }
-            since = upto;
-            for entry in entries {
-                socket.send(Message::Binary(entry.data)).await?;
-            }
-        }
+        since = pour(process, since, socket).await?;
         if let Some((ended, _)) = ended {
             socket.send(text(&json!({ "type": "exit", "exitCode": ended.code }))).await?;
             return socket.send(Message::Close(None)).await;
