@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
 import WebSocket from 'ws';
@@ -221,7 +221,7 @@ test('processes: exec, its errors and its time', async () => {
   await expect(400, 'command required', 'POST', '/process/exec', {});
   await expect(400, 'cannot specify both as_root and as_user', 'POST', '/process/exec', { command: 'id', as_user: 'x', as_root: true });
   await expect(400, 'failed to lookup user "nobody"', 'POST', '/process/exec', { command: 'id', as_user: 'nobody' });
-  await expect(400, 'failed to lookup user "root"', 'POST', '/process/exec', { command: 'id', as_root: true });
+  await expect(400, 'failed to lookup user "root": there is no root within the walls', 'POST', '/process/exec', { command: 'id', as_root: true });
   await expect(400, 'cwd must be a path', 'POST', '/process/exec', { command: 'id', cwd: '../..' });
   const flood = await exec('sh', '-c', 'head -c 20000000 /dev/zero');
   assert.equal(flood.stdout_truncated, true);
@@ -234,7 +234,11 @@ test('processes: spawn, stream, input, signals', async () => {
   assert.match(id, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
   assert.ok(pid > 1 && Date.parse(at) > 0);
   const path = `/process/${id}`;
-  assert.deepEqual((await get(`${path}/status`)).body, { state: 'running', exit_code: null, cpu_pct: 0 });
+  const { mem_bytes: memory, ...status } = (await get(`${path}/status`)).body;
+  assert.deepEqual(status, { state: 'running', exit_code: null, cpu_pct: 0 });
+  // As the kernel tells it within the walls; the shell waits, and so has about as much a moment later.
+  const pages4k = Number(b64((await exec('cat', `/proc/${pid}/statm`)).stdout_b64).split(' ')[1]);
+  assert.ok(pages4k > 0 && Math.abs(memory - pages4k * 4096) < 1 << 20, `${memory} against ${pages4k} pages`);
   const said = (all, stream) => all.filter((one) => one.stream === stream).map((one) => b64(one.data_b64)).join('');
   let given = false;
   const all = await events(`${path}/stdout/stream`, (seen) => {
@@ -361,7 +365,7 @@ test('files: written, read, listed, moved, removed', async () => {
     [404, 'source not found', 'PUT', '/fs/move', { src_path: `${HOME}/none`, dest_path: `${HOME}/x` }],
     // Nothing leads out of HOME, and nothing but files is read.
     [403, 'only files below', 'GET', '/fs/read_file?path=/etc/passwd'],
-    [403, 'only files below', 'GET', '/fs/list_files?path=/tmp'],
+    [403, 'only files below', 'GET', '/fs/list_files?path=/var/tmp'],
     [403, 'path must not have ..', 'GET', `/fs/read_file?path=${HOME}/../../etc/passwd`],
     [403, '', 'GET', `/fs/read_file?path=${HOME}/link`],
     [403, '', 'GET', `/fs/read_file?path=${HOME}/root/etc/passwd`],
@@ -372,6 +376,50 @@ test('files: written, read, listed, moved, removed', async () => {
   ];
   for (const request of table) await expect(...request);
   await exec('sh', '-c', 'cd; rm pipe link root');
+});
+
+test('files: the /tmp of the session, which is not the one of this machine', async () => {
+  const ours = join(tmpdir(), `glasshouse-test-host-${process.pid}`);
+  writeFileSync(ours, 'of the host');
+  try {
+    const names = async () => (await expect(200, null, 'GET', '/fs/list_files?path=/tmp')).body.map(({ name }) => name);
+    assert.ok(!(await names()).includes(basename(ours)), 'it is the host\'s');
+    await expect(404, 'file not found', 'GET', `/fs/read_file?path=/tmp/${basename(ours)}`);
+    const big = Buffer.alloc(3_000_000, 'glass');
+    await expect(201, null, 'PUT', '/fs/write_file?path=/tmp/api/a.bin&mode=600', big);
+    assert.deepEqual(await read('/tmp/api/a.bin'), big);
+    assert.equal(existsSync('/tmp/api'), false, 'nothing of it is on the host');
+    // The programs have it, as theirs.
+    const seen = b64((await exec('sh', '-c', 'stat -c "%u %a %s" /tmp/api/a.bin; id -u; echo more >> /tmp/api/a.bin; echo by a program > /tmp/b.txt')).stdout_b64);
+    const [, user] = seen.trim().split('\n');
+    assert.equal(seen, `${user} 600 ${big.length}\n${user}\n`);
+    assert.equal((await get('/fs/file_info?path=/tmp/api/a.bin')).body.size_bytes, big.length + 5);
+    assert.equal((await read('/tmp/b.txt')).toString(), 'by a program\n');
+    await expect(201, null, 'PUT', '/fs/write_file?path=/tmp/api/a.bin', Buffer.from('shorter'));
+    assert.equal((await read('/tmp/api/a.bin')).toString(), 'shorter');
+    await expect(201, null, 'POST', '/fs/upload', form(['file', big], ['dest_path', '/tmp/form/up.bin']));
+    assert.deepEqual(await read('/tmp/form/up.bin'), big);
+    await expect(200, null, 'PUT', '/fs/move', { src_path: '/tmp/form/up.bin', dest_path: '/tmp/moved' });
+    await expect(500, 'failed to move path', 'PUT', '/fs/move', { src_path: '/tmp/moved', dest_path: `${HOME}/moved` });
+    assert.deepEqual([...unzip((await get('/fs/download_dir_zip?path=/tmp/api')).bytes).keys()], ['a.bin']);
+    await exec('sh', '-c', 'cd /tmp; ln -s /etc/passwd link; ln -s / root; ln -s /home/user home; mkfifo pipe');
+    for (const [status, message, ...request] of [
+      [403, '/tmp/link: links are not followed', 'GET', '/fs/read_file?path=/tmp/link'],
+      [403, '', 'GET', '/fs/read_file?path=/tmp/root/etc/passwd'],
+      [403, '', 'PUT', '/fs/write_file?path=/tmp/link', Buffer.from('x')],
+      [403, '', 'PUT', '/fs/write_file?path=/tmp/home/x', Buffer.from('x')],
+      [403, '/tmp/pipe: it is no ordinary file', 'GET', '/fs/read_file?path=/tmp/pipe'],
+      [403, 'path must not have ..', 'GET', '/fs/read_file?path=/tmp/../etc/passwd'],
+      // Its sockets are another mount.
+      [403, '/tmp/.X11-unix: it leads to another file system', 'PUT', '/fs/set_file_permissions', { path: '/tmp/.X11-unix', mode: '777' }],
+      [400, '/tmp itself stays', 'PUT', '/fs/delete_directory', { path: '/tmp' }],
+      [403, 'archives are unpacked below HOME only', 'POST', '/fs/upload_zip', form(['zip_file', zip([{ name: 'x', content: big }])], ['dest_path', '/tmp/zip'])],
+    ]) await expect(status, message, ...request);
+    assert.deepEqual((await names()).filter((name) => name.startsWith('.glasshouse-')), [], 'nothing half done is left');
+  } finally {
+    rmSync(ours);
+    await exec('sh', '-c', 'cd /tmp; rm -rf api form moved link root home pipe b.txt');
+  }
 });
 
 test('files: forms in any order and style', async () => {
@@ -543,6 +591,17 @@ test('logs are followed', async () => {
     [`source=path&path=${HOME}/none`, 'failed to open log path'], ['source=path&path=/etc/passwd', 'failed to open log path'],
   ]) assert.deepEqual(messages(await events(`/logs/stream?${query}`, () => false)), [message]);
   await expect(400, 'Query argument source is required', 'GET', '/logs/stream');
+  // The session's own programs, by the names that they have there, and where their files are there.
+  for (const [query, wanted] of [
+    ['source=supervisor&supervisor_process=chromium', /DevTools listening/], ['source=path&path=/var/log/supervisord/chromium', /DevTools listening/],
+    ['source=supervisor&supervisor_process=xorg', /Xvnc/], ['source=supervisor&supervisor_process=x-server', /Xvnc/],
+  ]) {
+    const lines = await events(`/logs/stream?follow=false&${query}`, (seen) => seen.some(({ message }) => wanted.test(message)));
+    assert.ok(lines.some(({ message }) => wanted.test(message)), `${query}: ${messages(lines)}`);
+  }
+  for (const name of ['neko', '../x', '', 'command']) {
+    assert.deepEqual(messages(await events(`/logs/stream?source=supervisor&supervisor_process=${name}`, () => false)), ['logs source not available'], name);
+  }
 });
 
 test('DevTools laid out as on 9222: Playwright connects, whatever path, and a page does not', async () => {

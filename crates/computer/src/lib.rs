@@ -6,7 +6,8 @@
 //! What must hold:
 //!
 //! * Nothing is done for a request before its token is found to have the power for it.
-//! * A path of a client's leads to something below the desktop's HOME, without passing any link, or to nothing.
+//! * A path of a client's leads to something below the desktop's HOME or its own `/tmp`, without passing any link, or to nothing.
+//! * What clients write to memory counts as the session's.
 //! * Every buffer has a bound, and what waits ends with [`Computer::shutdown`].
 
 #![forbid(unsafe_code)]

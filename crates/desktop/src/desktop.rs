@@ -25,7 +25,7 @@ use crate::{
     walls::Standing,
     x::{
         Link, Worker,
-        clipboard::{self, Clipboard, Commands, What},
+        clipboard::{self, Clipboard, Commands, Selection, What},
         control::Control,
         cursor::Cursors,
         input::{Injector, Queue},
@@ -66,7 +66,7 @@ pub struct Desktop {
     control: Arc<Control>,
     supervisor: mpsc::Sender<Msg>,
     board: Board,
-    walls: Option<Arc<Standing>>,
+    pub(crate) walls: Option<Arc<Standing>>,
     devtools: Option<Arc<AtomicU16>>,
     /// Threads with connections to the display: pointer and screen, input, clipboard.
     watch: Option<Worker>,
@@ -77,6 +77,8 @@ pub struct Desktop {
     rfb_socket: Option<PathBuf>,
     downloads: PathBuf,
     downloads_inside: PathBuf,
+    /// Folder with the logs of the programs.
+    pub(crate) logs: PathBuf,
     home: PathBuf,
     home_inside: PathBuf,
     user: Option<User>,
@@ -128,6 +130,7 @@ impl Desktop {
             rfb_socket: matches!(config.display, Display::Own(_)).then(|| supervisor.dir.rfb_socket()),
             downloads: supervisor.dir.downloads(),
             downloads_inside: supervisor.dir.inside(&supervisor.dir.downloads()),
+            logs: supervisor.dir.logs(),
             home: supervisor.dir.home(),
             home_inside: supervisor.dir.inside(&supervisor.dir.home()),
             user: supervisor.dir.user(),
@@ -440,11 +443,10 @@ impl Desktop {
     /// # Errors
     /// It is more than 16 MiB, or the display does not answer.
     pub async fn set_clipboard(&self, text: Option<String>, html: Option<String>) -> Result<(), Error> {
-        if [&text, &html].into_iter().flatten().any(|content| content.len() > MAX_CLIPBOARD) {
-            return Err(Error::Invalid("the clipboard takes at most 16 MiB".into()));
-        }
+        check_clipboard(&text)?;
+        check_clipboard(&html)?;
         let (done, answer) = oneshot::channel();
-        self.command(clipboard::Command::Set { text, html, done });
+        self.command(clipboard::Command::Set { selection: Selection::Clipboard, text, html, done });
         self.answer(answer).await
     }
 
@@ -537,11 +539,11 @@ impl Desktop {
 
     async fn read(&self, what: What) -> Result<Option<Vec<u8>>, Error> {
         let (done, answer) = oneshot::channel();
-        self.command(clipboard::Command::Read(what, done));
+        self.command(clipboard::Command::Read(Selection::Clipboard, what, done));
         self.answer(answer).await?.map_err(Error::Invalid)
     }
 
-    fn command(&self, command: clipboard::Command) {
+    pub(crate) fn command(&self, command: clipboard::Command) {
         self.wake();
         self.commands.push(command);
         if let Some(clipboard) = &self.clipboard {
@@ -549,7 +551,7 @@ impl Desktop {
         }
     }
 
-    async fn answer<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, Error> {
+    pub(crate) async fn answer<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, Error> {
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(self.silent()),
@@ -571,7 +573,7 @@ impl Drop for Desktop {
     }
 }
 
-fn text(data: Option<Vec<u8>>) -> String {
+pub(crate) fn text(data: Option<Vec<u8>>) -> String {
     data.map(|data| String::from_utf8_lossy(&data).into_owned()).unwrap_or_default()
 }
 
@@ -581,6 +583,13 @@ fn check_size(size: Size) -> Result<(), Error> {
     if fits {
         return Ok(());
     }
+pub(crate) fn check_clipboard(content: &Option<String>) -> Result<(), Error> {
+    if content.as_ref().is_some_and(|content| content.len() > MAX_CLIPBOARD) {
+        return Err(Error::Invalid("the clipboard takes at most 16 MiB".into()));
+    }
+    Ok(())
+}
+
     Err(Error::Invalid(format!(
         "screen size {}x{} is not within {}x{} and {}x{}",
         size.width, size.height, MIN_SIZE.width, MIN_SIZE.height, MAX_SIZE.width, MAX_SIZE.height

@@ -313,6 +313,11 @@ impl SessionDir {
     }
 
     pub(crate) fn log(&self, program: &str) -> PathBuf {
-        self.root.join("log").join(program)
+        self.logs().join(program)
+    }
+
+    /// Ours alone.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("log")
     }
 }

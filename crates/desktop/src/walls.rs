@@ -13,6 +13,7 @@ use std::{
 
 use glasshouse_sandbox::{self as sandbox, Bind, Executable, Home, Lease, Network, Program, Sandbox, Usage};
 use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 
 use crate::{App, Config, Error, PROXY_PORT, Walls, programs, session::SessionDir};
 
@@ -119,6 +120,20 @@ impl Standing {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.sandbox.lock().is_none()
+    }
+
+    /// Opens something that is there for all programs, by a path that begins at their root, without passing any link.
+    pub(crate) fn open_inside(&self, path: &str, flags: OFlags) -> std::io::Result<OwnedFd> {
+        let gone = || std::io::Error::other("the desktop has ended");
+        let sandbox = self.get().ok_or_else(gone)?;
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = open(format!("/proc/{}/root", sandbox.init().pid()), folder, Mode::empty())?;
+        // Not reaped yet, so that its number was nobody else's.
+        if sandbox.init().try_wait().is_some() {
+            return Err(gone());
+        }
+        let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        Ok(openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), within)?)
     }
 
     fn get(&self) -> Option<Arc<Sandbox>> {

@@ -92,6 +92,39 @@ async fn long_text_comes_in() {
 }
 
 #[tokio::test]
+async fn the_primary_selection_is_another_one() {
+    let (desktop, recorder) = start().await;
+    desktop.set_clipboard(Some("clipboard".into()), None).await.unwrap();
+    assert_eq!(desktop.primary_text().await.unwrap(), "");
+    let text = long_text();
+    desktop.set_primary(Some(text.clone())).await.unwrap();
+    let reads = |selection: &str| {
+        let output = xclip(&desktop, &["-selection", selection, "-o", "-target", "UTF8_STRING"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(reads("primary") == text && reads("clipboard") == "clipboard");
+    assert!(desktop.primary_text().await.unwrap() == text);
+    let mut owner = xclip(&desktop, &["-selection", "primary", "-i", "-quiet"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    owner.stdin.take().unwrap().write_all("märked".as_bytes()).unwrap();
+    // Asking is all there is: changes are not told.
+    let deadline = std::time::Instant::now() + harness::PATIENCE;
+    while desktop.primary_text().await.unwrap() != "märked" {
+        assert!(std::time::Instant::now() < deadline, "the new owner is not asked");
+    }
+    assert_eq!(desktop.clipboard_text().await.unwrap(), "clipboard");
+    assert!(!recorder.all().iter().any(|event| matches!(event, Event::Clipboard { text: false, .. })));
+    desktop.set_primary(None).await.unwrap();
+    assert_eq!(desktop.primary_text().await.unwrap(), "");
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    desktop.stop().await;
+}
+
+#[tokio::test]
 async fn html_goes_out_beside_text() {
     let (desktop, _) = start().await;
     let html = "<b>bold ä</b>".to_owned();

@@ -72,11 +72,11 @@ pub(super) struct Windows {
     windows: Vec<Window>,
 }
 
-/// What is on the clipboard.
+/// What is on the clipboard, or marked.
 #[derive(ToSchema)]
 pub(super) struct Clipboard {
     text: String,
-    /// Always `clipboard`.
+    /// `clipboard` or `primary`.
     selection: String,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::fd::OwnedFd,
     path::Path,
     time::Duration,
@@ -14,7 +14,8 @@ use futures_util::StreamExt;
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 use super::{
-    place::Place,
+    memory,
+    place::{Base, Place},
     tar::{BLOCK, Entry, Reader},
     tree::{Tree, begin_in, make, problem},
     zip,
@@ -80,9 +81,26 @@ fn short() -> Problem {
 /// Writes a file. It has its name when all of it is there.
 pub(crate) async fn write(tree: &Tree, place: Place, mode: u32, mut body: Incoming) -> Result<u64, Problem> {
     let (file, draft) = tree.begin(place.clone(), mode).await?;
-    let written = body.write(file, &place.shown).await?;
+    let written = match place.base {
+        Base::Home => body.write(file, &place.shown).await?,
+        Base::Temporary => {
+            let mut to = memory::Writer::start(tree.desktop(), file, &place.shown).await?;
+            while let Some(part) = body.next(u64::MAX).await? {
+                to.write(&part).await?;
+            }
+            to.finish().await?
+        }
+    };
     tree.finish(&place, draft).await?;
     Ok(written)
+}
+
+/// Copies a file that has come to a place in memory.
+pub(crate) async fn copy(tree: &Tree, mut file: File, place: Place, mode: u32) -> Result<(), Problem> {
+    let (to, draft) = tree.begin(place.clone(), mode).await?;
+    file.seek(SeekFrom::Start(0)).map_err(|error| problem(&error, &place.shown))?;
+    memory::copy(tree.desktop(), file, to, &place.shown).await?;
+    tree.finish(&place, draft).await
 }
 
 /// Passes a body on to who reads it on a thread.
@@ -129,15 +147,25 @@ impl Read for Inlet {
 /// Writes the files of an archive below a folder; the first of their paths, and whether there are more. What was written
 /// before something was wrong stays.
 pub(crate) async fn unpack(tree: &Tree, into: &Place, body: Incoming) -> Result<(Vec<String>, bool), Problem> {
+    can_hold_files(into)?;
     let (send, parts) = mpsc::channel(ON_THE_WAY);
     let limits = Limits { bytes: body.limit, strip: 0 };
     let mut inlet = Inlet { parts, rest: Bytes::new(), problem: None };
     let (place, seen) = (into.clone(), tree.home().to_path_buf());
-    let work = tree.with(&into.shown, move |home| {
+    let work = tree.with(into, move |home| {
         let unpacked = untar(&mut inlet, home, &seen, &place, limits);
         Ok(unpacked.map_err(|problem| inlet.problem.take().unwrap_or(problem)))
     });
     tokio::join!(pass(body, send), work).1?
+}
+
+/// Whether an archive may be unpacked there: we write its files ourselves, and what we write to memory is not counted as the
+/// session's.
+pub(crate) fn can_hold_files(into: &Place) -> Result<(), Problem> {
+    match into.base {
+        Base::Home => Ok(()),
+        Base::Temporary => Err(Problem::denied("archives are unpacked below HOME only: move single files to /tmp")),
+    }
 }
 
 /// What an archive may become.

@@ -1,6 +1,7 @@
-//! `/v1/fs`: files below the desktop's HOME.
+//! `/v1/fs`: files below the desktop's HOME, and in its `/tmp`.
 
 pub(crate) mod archive;
+pub(crate) mod memory;
 mod openapi;
 pub(crate) mod pack;
 pub(crate) mod place;

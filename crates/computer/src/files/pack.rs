@@ -42,13 +42,13 @@ pub(crate) enum Kind {
 pub(crate) async fn pack(shared: &Arc<Shared>, tree: &Tree, place: Place, kind: Kind) -> Result<Body, Problem> {
     let permit = shared.archives.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::busy("too many archives are made or unpacked: wait for some"))?;
-    let shown = place.shown.clone();
-    let folder = tree.with(&shown, move |home| beneath(home, &place.below, OFlags::RDONLY | OFlags::DIRECTORY)).await?;
+    let at = place.clone();
+    let folder = tree.with(&at, move |home| beneath(home, &place.below, OFlags::RDONLY | OFlags::DIRECTORY)).await?;
     let (send, pieces) = mpsc::channel(ON_THE_WAY);
     let tree = tree.clone();
     tokio::spawn(async move {
         let failed = send.clone();
-        let packed = tree.with(&shown, move |_| {
+        let packed = tree.with(&at, move |_| {
             let out = Outlet { to: send, piece: Vec::with_capacity(PIECE) };
             write(folder, kind, out)
         });

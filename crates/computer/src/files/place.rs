@@ -8,10 +8,32 @@ use crate::problem::Problem;
 const MAX_PATH: usize = 4_096;
 const MAX_NAME: usize = 255;
 
-/// A place below HOME: names that are no `..`, without links until proven otherwise.
+/// Where the programs have `/tmp`.
+const TEMPORARY: &str = "/tmp";
+
+/// A folder that places are below of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Base {
+    Home,
+    /// The `/tmp` of the session.
+    Temporary,
+}
+
+impl Base {
+    /// Its path as the programs see it.
+    fn seen(self, home: &Path) -> &Path {
+        match self {
+            Self::Home => home,
+            Self::Temporary => Path::new(TEMPORARY),
+        }
+    }
+}
+
+/// A place below HOME or `/tmp`: names that are no `..`, without links until proven otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Relative to HOME; empty for HOME itself.
+    pub(crate) base: Base,
+    /// Relative to its base; empty for that itself.
     pub(crate) below: PathBuf,
     /// As the programs see it.
     pub(crate) shown: String,
@@ -27,13 +49,14 @@ impl Place {
             return Err(Problem::invalid("path must not be empty"));
         }
         let given = Path::new(text);
-        let below = match given.strip_prefix(home) {
-            Ok(below) => below,
-            Err(_) if given.is_absolute() => {
-                let text = format!("only files below {} can be used: use a path in it", home.display());
+        let in_base = |base: Base| given.strip_prefix(base.seen(home)).ok().map(|below| (base, below));
+        let (base, below) = match in_base(Base::Home).or_else(|| in_base(Base::Temporary)) {
+            Some(found) => found,
+            None if given.is_absolute() => {
+                let text = format!("only files below {} and {TEMPORARY} can be used: use a path in it", home.display());
                 return Err(Problem::denied(text));
             }
-            Err(_) => given,
+            None => (Base::Home, given),
         };
         let mut names = PathBuf::new();
         for part in below.components() {
@@ -44,12 +67,18 @@ impl Place {
                 _ => return Err(Problem::denied("path must not have ..")),
             }
         }
-        Ok(Self::below(names, home))
+        Ok(Self::below(base, names, home))
     }
 
-    fn below(below: PathBuf, home: &Path) -> Self {
-        let shown = if below.as_os_str().is_empty() { home.to_path_buf() } else { home.join(&below) };
-        Self { below, shown: shown.to_string_lossy().into_owned() }
+    /// HOME itself.
+    pub(crate) fn home(home: &Path) -> Self {
+        Self::below(Base::Home, PathBuf::new(), home)
+    }
+
+    fn below(base: Base, below: PathBuf, home: &Path) -> Self {
+        let seen = base.seen(home);
+        let shown = if below.as_os_str().is_empty() { seen.to_path_buf() } else { seen.join(&below) };
+        Self { base, below, shown: shown.to_string_lossy().into_owned() }
     }
 
     /// A place below this one, by a relative path.
@@ -63,19 +92,21 @@ impl Place {
         if below.as_os_str().len() > MAX_PATH {
             return Err(Problem::invalid("path is too long"));
         }
-        Ok(Self::below(below, home))
+        Ok(Self::below(self.base, below, home))
     }
 
-    /// The folder that it is in, and its name; none for HOME itself.
+    /// The folder that it is in, and its name; none for HOME and `/tmp` themselves.
     pub(crate) fn split(&self) -> Result<(&Path, &str), Problem> {
         let folder = self.below.parent();
         let name = self.below.file_name().and_then(|name| name.to_str());
-        folder.zip(name).ok_or_else(|| Problem::invalid("HOME itself stays as it is: name something in it"))
+        folder
+            .zip(name)
+            .ok_or_else(|| Problem::invalid(format!("{} itself stays as it is: name something in it", self.shown)))
     }
 
     /// Whether one of both is in the other, or they are the same.
     pub(crate) fn is_along(&self, other: &Self) -> bool {
-        self.below.starts_with(&other.below) || other.below.starts_with(&self.below)
+        self.base == other.base && (self.below.starts_with(&other.below) || other.below.starts_with(&self.below))
     }
 }
 
@@ -119,6 +150,23 @@ mod tests {
         }
         assert_eq!(below(&"a/".repeat(3_000)), None);
         assert_eq!(below(&"a".repeat(256)), None);
+    }
+
+    #[test]
+    fn places_in_tmp_are_told_from_those_in_home() {
+        let home = Path::new("/home/user");
+        let place = |text: &str| Place::parse(text, home).unwrap();
+        assert_eq!((place("/tmp").base, place("/tmp/").below.as_os_str().len()), (Base::Temporary, 0));
+        assert_eq!((place("/tmp/a/b").shown.as_str(), place("/tmp/./a//b").below), ("/tmp/a/b", PathBuf::from("a/b")));
+        assert_eq!(place("tmp/a").base, Base::Home);
+        assert_eq!(place("/tmp/a").join("b", home).unwrap(), place("/tmp/a/b"));
+        assert!(!place("/tmp/a").is_along(&place("a")));
+        assert!(place("/tmp").split().is_err());
+        for text in ["/tmp/..", "/tmp/../etc/passwd", "/tmpx", "/var/tmp/a"] {
+            assert!(Place::parse(text, home).is_err(), "{text}");
+        }
+        // A HOME in there is HOME.
+        assert_eq!(Place::parse("/tmp/h/a", Path::new("/tmp/h")).unwrap().base, Base::Home);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What is done to files: by descriptors below HOME, without following links, with the rights of the programs.
+//! What is done to files: by descriptors below HOME or `/tmp`, without following links, with the rights of the programs.
 //!
 //! The programs change the tree as we look at it. So every step starts at a descriptor, and the kernel refuses to
-//! leave HOME (`openat2(2)`, `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`).
+//! leave that folder (`openat2(2)`, `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`).
 
 use std::{
     fs::File,
@@ -23,7 +23,7 @@ use rustix::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::place::Place;
+use super::place::{Base, Place};
 use crate::{problem::Problem, time};
 
 /// Most entries of a folder that are listed.
@@ -131,23 +131,41 @@ impl Tree {
         Place::parse(text, self.home())
     }
 
-    /// Does something below HOME with the rights of the programs, off the caller's thread.
+    /// The desktop that has it.
+    pub(crate) fn desktop(&self) -> &Desktop {
+        &self.desktop
+    }
+
+    /// Does something below the base of a place with the rights of the programs, off the caller's thread.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
-        shown: &str,
+        place: &Place,
         work: impl FnOnce(&OwnedFd) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
-        let desktop = self.desktop.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            desktop.as_programs(|| work(&open(desktop.home(), flags, Mode::empty())?))
+        let (desktop, base) = (self.desktop.clone(), place.base);
+        let done = tokio::task::spawn_blocking(move || match base {
+            Base::Home => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                desktop.as_programs(|| work(&open(desktop.home(), flags, Mode::empty())?))
+            }
+            // Found with our rights: it is the programs' own only where they are.
+            Base::Temporary => {
+                let temporary = desktop.temporary()?;
+                desktop.as_programs(|| work(&temporary))
+            }
         });
-        done.await.map_err(|error| Problem::failed(error.to_string()))?.map_err(|error| problem(&error, shown))
+        let done = done.await.map_err(|error| Problem::failed(error.to_string()))?;
+        done.map_err(|error| match error.kind() {
+            io::ErrorKind::Unsupported if base == Base::Temporary => {
+                Problem::denied("this session has no walls, and so no /tmp of its own: use a path below HOME")
+            }
+            _ => problem(&error, &place.shown),
+        })
     }
 
     pub(crate) async fn list(&self, place: Place) -> Result<Vec<Entry>, Problem> {
         let shown = PathBuf::from(&place.shown);
-        let at = place.shown.clone();
+        let at = place.clone();
         let listing = self.with(&at, move |home| {
             let folder = beneath(home, &place.below, OFlags::RDONLY | OFlags::DIRECTORY)?;
             let mut entries = Vec::new();
@@ -173,7 +191,7 @@ impl Tree {
     }
 
     pub(crate) async fn stat(&self, place: Place) -> Result<Entry, Problem> {
-        let at = place.shown.clone();
+        let at = place.clone();
         let stat = self.with(&at, move |home| {
             let found = beneath(home, &place.below, OFlags::PATH | OFlags::NOFOLLOW)?;
             Ok(Entry::new(None, place.shown, &fstat(&found)?))
@@ -183,7 +201,7 @@ impl Tree {
 
     /// A file and its size now.
     pub(crate) async fn read(&self, place: Place) -> Result<(File, u64), Problem> {
-        let at = place.shown.clone();
+        let at = place.clone();
         let file = self.with(&at, move |home| {
             // A pipe without a writer must not hold us up.
             let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
@@ -199,7 +217,7 @@ impl Tree {
     }
 
     pub(crate) async fn make_folder(&self, place: Place) -> Result<(), Problem> {
-        let at = place.shown.clone();
+        let at = place.clone();
         self.with(&at, move |home| make(home, &place.below).map(drop)).await
     }
 
@@ -207,26 +225,28 @@ impl Tree {
     pub(crate) async fn begin(&self, place: Place, mode: u32) -> Result<(File, Draft), Problem> {
         let (folder, name) = place.split()?;
         let (folder, name) = (folder.to_path_buf(), name.to_owned());
-        let begun = self.with(&place.shown, move |home| begin_in(home, &folder, name, mode));
+        let begun = self.with(&place, move |home| begin_in(home, &folder, name, mode));
         begun.await
     }
 
     /// Begins to write a file whose place is not known yet, or that is gone when the draft is.
     pub(crate) async fn begin_nameless(&self) -> Result<(File, Draft), Problem> {
-        self.with("HOME", |home| draft(beneath(home, Path::new(""), OFlags::PATH | OFlags::DIRECTORY)?, String::new()))
-            .await
+        self.with(&Place::home(self.home()), |home| {
+            draft(beneath(home, Path::new(""), OFlags::PATH | OFlags::DIRECTORY)?, String::new())
+        })
+        .await
     }
 
     /// Gives a file that is written its name, in place of what has it.
     pub(crate) async fn finish(&self, place: &Place, draft: Draft) -> Result<(), Problem> {
-        self.with(&place.shown, move |_| draft.finish()).await
+        self.with(place, move |_| draft.finish()).await
     }
 
     /// The same for one that had no place.
     pub(crate) async fn finish_as(&self, place: &Place, mut draft: Draft, mode: u32) -> Result<(), Problem> {
         let (folder, name) = place.split()?;
         let (folder, name) = (folder.to_path_buf(), name.to_owned());
-        let finished = self.with(&place.shown, move |home| {
+        let finished = self.with(place, move |home| {
             let folder = make(home, &folder)?;
             let mode = mode_of(&folder, &name, mode)?;
             if let Some(temporary) = &draft.temporary {
@@ -242,7 +262,7 @@ impl Tree {
 
     /// Sets the rights of a file or folder; not those that change who runs it.
     pub(crate) async fn set_mode(&self, place: Place, mode: u32) -> Result<(), Problem> {
-        let at = place.shown.clone();
+        let at = place.clone();
         let set = self.with(&at, move |home| {
             let found = beneath(home, &place.below, OFlags::PATH | OFlags::NOFOLLOW)?;
             if FileType::from_raw_mode(fstat(&found)?.st_mode) == FileType::Symlink {
@@ -258,7 +278,7 @@ impl Tree {
     pub(crate) async fn remove(&self, place: Place, recursive: bool) -> Result<(), Problem> {
         let (folder, name) = place.split()?;
         let (folder, name) = (folder.to_path_buf(), name.to_owned());
-        let removed = self.with(&place.shown, move |home| {
+        let removed = self.with(&place, move |home| {
             let folder = beneath(home, &folder, OFlags::PATH | OFlags::DIRECTORY)?;
             remove(&folder, &name, recursive)
         });
@@ -267,12 +287,16 @@ impl Tree {
 
     pub(crate) async fn rename(&self, from: Place, to: Place, replace: Replace) -> Result<(), Problem> {
         let ((from_folder, from_name), (to_folder, to_name)) = (from.split()?, to.split()?);
+        if from.base != to.base {
+            let text = format!("{} and {} are on different file systems: copy it instead", from.shown, to.shown);
+            return Err(Problem::invalid(text).because(Some(Errno::XDEV)));
+        }
         if from.is_along(&to) {
             return Err(Problem::invalid("from and to must not be in each other"));
         }
         let (from_folder, from_name) = (from_folder.to_path_buf(), from_name.to_owned());
         let (to_folder, to_name) = (to_folder.to_path_buf(), to_name.to_owned());
-        let renamed = self.with(&from.shown, move |home| {
+        let renamed = self.with(&from, move |home| {
             let from_folder = beneath(home, &from_folder, OFlags::PATH | OFlags::DIRECTORY)?;
             statat(&from_folder, &from_name, AtFlags::SYMLINK_NOFOLLOW)?;
             let to_folder = make(home, &to_folder)?;
@@ -397,7 +421,7 @@ pub(crate) fn problem(error: &io::Error, shown: &str) -> Problem {
     let problem = match errno {
         Some(Errno::NOENT) => Problem::invalid(format!("path not found: {shown}")),
         Some(Errno::LOOP) => Problem::denied(format!("{shown}: links are not followed")),
-        Some(Errno::XDEV) => Problem::denied(format!("{shown}: it leads out of HOME")),
+        Some(Errno::XDEV) => Problem::denied(format!("{shown}: it leads to another file system")),
         Some(Errno::NXIO) => Problem::denied(format!("{shown}: it is no ordinary file")),
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Problem::denied(format!("{shown}: {error}")),
         Some(Errno::ISDIR) => Problem::invalid(format!("{shown} is a directory")),

@@ -70,7 +70,7 @@ impl Drop for Changes {
 /// The folders of a watch.
 struct Folders {
     inotify: OwnedFd,
-    /// Their paths, below HOME.
+    /// Their places.
     paths: HashMap<i32, Place>,
     recursive: bool,
 }
@@ -130,8 +130,8 @@ pub(crate) async fn watch(
     let permit = shared.watches.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::busy("too many watches: end some"))?;
     let seen = tree.home().to_path_buf();
-    let shown = place.shown.clone();
-    let folders = tree.with(&shown, move |home| {
+    let at = place.clone();
+    let folders = tree.with(&at, move |home| {
         let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let mut folders = Folders { inotify, paths: HashMap::new(), recursive };
         folders.add(home, &seen, &place, 0)?;
@@ -165,9 +165,9 @@ async fn follow(tree: Tree, mut folders: Folders, inotify: AsyncFd<OwnedFd>, to:
         let Ok(raw) = read else { return };
         let mut fresh = Vec::new();
         let changes = changes(raw, &mut folders, tree.home(), &mut fresh);
-        if !fresh.is_empty() {
+        if let Some(at) = fresh.first().cloned() {
             let seen = tree.home().to_path_buf();
-            let added = tree.with("HOME", move |home| {
+            let added = tree.with(&at, move |home| {
                 for place in fresh {
                     // Gone meanwhile, or there are too many.
                     let _ = folders.add(home, &seen, &place, 0);

@@ -26,6 +26,7 @@ use crate::{
     Shared,
     files::{
         archive::{self, Limits},
+        place::Base,
         tree::{Draft, Tree},
     },
     problem::Problem,
@@ -144,7 +145,10 @@ pub(super) async fn upload(State(shared): State<Arc<Shared>>, given: Result<Mult
         ready.push((kept, place(&shared, &tree, &path)?));
     }
     for (kept, place) in ready {
-        let finished = tree.finish_as(&place, kept.draft, 0o644).await;
+        let finished = match place.base {
+            Base::Home => tree.finish_as(&place, kept.draft, 0o644).await,
+            Base::Temporary => archive::copy(&tree, kept.file, place, 0o644).await,
+        };
         finished.map_err(|problem| explain(problem, "destination not found", "failed to write data"))?;
     }
     Ok(StatusCode::CREATED.into_response())
@@ -184,10 +188,11 @@ async fn archive_form(
 pub(super) async fn unzip(shared: &Shared, tree: &Tree, kept: Kept, path: &str) -> Result<(), Fail> {
     let _permit = shared.archives.acquire().await;
     let into = place(shared, tree, path)?;
+    archive::can_hold_files(&into)?;
     let (seen, limits) = (tree.home().to_path_buf(), Limits { bytes: shared.config.max_file, strip: 0 });
-    let shown = into.shown.clone();
+    let at = into.clone();
     let Kept { file, draft } = kept;
-    let unpacked = tree.with(&shown, move |home| {
+    let unpacked = tree.with(&at, move |home| {
         let unpacked = archive::unzip(&file, home, &seen, &into, limits);
         drop(draft);
         Ok(unpacked)
@@ -217,11 +222,12 @@ pub(super) async fn upload_zstd(
     let (kept, path, words) = archive_form(&shared, &tree, &mut form(given)?, "archive", &["strip_components"]).await?;
     let _permit = shared.archives.acquire().await;
     let into = place(&shared, &tree, &path)?;
+    archive::can_hold_files(&into)?;
     let strip = words.get("strip_components").and_then(|number| number.parse().ok()).unwrap_or(0);
     let (seen, limits) = (tree.home().to_path_buf(), Limits { bytes: shared.config.max_file, strip });
-    let shown = into.shown.clone();
+    let at = into.clone();
     let Kept { mut file, draft } = kept;
-    let unpacked = tree.with(&shown, move |home| {
+    let unpacked = tree.with(&at, move |home| {
         file.seek(SeekFrom::Start(0))?;
         let mut decoder = zstd::Decoder::new(file)?;
         decoder.window_log_max(WINDOW)?;

@@ -71,7 +71,8 @@ impl Asked {
                 return Err(Fail::bad(text));
             }
             None if as_root => {
-                let text = "failed to lookup user \"root\": there is no root within the walls: leave as_root out";
+                let text = "failed to lookup user \"root\": there is no root within the walls, and no way to become it: \
+                            leave as_root out, and install what is missing below HOME, or on the host, whose programs a session has";
                 return Err(Fail::bad(text));
             }
             None => {}
@@ -181,7 +182,13 @@ pub(super) fn exit_code(process: &Process) -> Option<i32> {
 pub(super) async fn status(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Reply {
     let process = find(&shared, &id)?;
     let state = if process.is_running() { "running" } else { "exited" };
-    Ok(Json(json!({ "state": state, "exit_code": exit_code(&process), "cpu_pct": 0 })).into_response())
+    // The share of processors is 0 there, too, whatever it is.
+    let mut value = json!({ "state": state, "exit_code": exit_code(&process), "cpu_pct": 0 });
+    let resident = tokio::task::spawn_blocking(move || process.resident()).await;
+    if let Ok(Some(bytes)) = resident {
+        value["mem_bytes"] = bytes.into();
+    }
+    Ok(Json(value).into_response())
 }
 
 #[derive(Deserialize)]

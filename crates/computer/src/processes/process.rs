@@ -249,6 +249,11 @@ impl Process {
         self.pid
     }
 
+    /// Its resident memory in bytes, while it runs.
+    pub(crate) fn resident(&self) -> Option<u64> {
+        if self.is_running() { self.desktop.resident(self.pid) } else { None }
+    }
+
     pub(crate) fn created(&self) -> SystemTime {
         self.created
     }

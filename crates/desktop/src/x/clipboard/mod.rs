@@ -1,4 +1,4 @@
-//! The CLIPBOARD selection: owned by us or read from its owner, in pieces (INCR) when it is large.
+//! The CLIPBOARD and PRIMARY selections: owned by us or read from their owners, in pieces (INCR) when they are large.
 //!
 //! Rules: the Inter-Client Communication Conventions Manual, section 2.
 
@@ -37,6 +37,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Commands that may wait.
 const MAX_COMMANDS: usize = 64;
 
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Selection {
+    Clipboard,
+    /// What is marked. Nobody hears of its changes: it changes with every word that is.
+    Primary,
+}
+
 /// What can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
@@ -50,8 +58,8 @@ pub(crate) type Reading = Result<Option<Vec<u8>>, String>;
 
 /// What the clipboard's thread is asked to do.
 pub(crate) enum Command {
-    Set { text: Option<String>, html: Option<String>, done: oneshot::Sender<()> },
-    Read(What, oneshot::Sender<Reading>),
+    Set { selection: Selection, text: Option<String>, html: Option<String>, done: oneshot::Sender<()> },
+    Read(Selection, What, oneshot::Sender<Reading>),
 }
 
 /// Commands on their way.
@@ -95,6 +103,14 @@ pub(crate) struct Clipboard {
     pub(crate) events: Sink,
 }
 
+/// What is to be owned.
+struct Set {
+    selection: Selection,
+    text: Option<String>,
+    html: Option<String>,
+    done: oneshot::Sender<()>,
+}
+
 /// Everything that belongs to one connection.
 struct Session<'a> {
     x: &'a X,
@@ -102,8 +118,9 @@ struct Session<'a> {
     window: Window,
     events: &'a Sink,
     owned: Option<Owned>,
+    owned_primary: Option<Owned>,
     /// Waiting for the time stamp that owning needs.
-    sets: VecDeque<(Option<String>, Option<String>, oneshot::Sender<()>)>,
+    sets: VecDeque<Set>,
     reads: Reads,
     serving: Serving,
 }
@@ -150,6 +167,7 @@ impl<'a> Session<'a> {
             window,
             events,
             owned: None,
+            owned_primary: None,
             sets: VecDeque::new(),
             reads: Reads::default(),
             serving: Serving::default(),
@@ -158,8 +176,8 @@ impl<'a> Session<'a> {
 
     fn obey(&mut self, command: Command) -> Result<(), XError> {
         match command {
-            Command::Set { text, html, done } => {
-                self.sets.push_back((text, html, done));
+            Command::Set { selection, text, html, done } => {
+                self.sets.push_back(Set { selection, text, html, done });
                 // Changes nothing, but the server tells the time of it.
                 self.x.conn.change_property8(
                     PropMode::APPEND,
@@ -169,7 +187,7 @@ impl<'a> Session<'a> {
                     &[],
                 )?;
             }
-            Command::Read(what, answer) => self.reads.push(Job::read(what, answer)),
+            Command::Read(selection, what, answer) => self.reads.push(Job::read(selection, what, answer)),
         }
         Ok(())
     }
@@ -177,7 +195,11 @@ impl<'a> Session<'a> {
     fn handle(&mut self, event: XEvent) -> Result<(), XError> {
         match event {
             XEvent::SelectionRequest(request) => self.serve(&request)?,
-            XEvent::SelectionClear(event) if event.selection == self.atoms.CLIPBOARD => self.owned = None,
+            XEvent::SelectionClear(event) => {
+                if let Some(selection) = self.selection(event.selection) {
+                    *self.owned_mut(selection) = None;
+                }
+            }
             XEvent::SelectionNotify(event) => self.answered(&event)?,
             XEvent::PropertyNotify(event) if event.window == self.window => {
                 if event.atom == self.atoms.GLASSHOUSE_TIME {
@@ -198,14 +220,40 @@ impl<'a> Session<'a> {
     }
 
     fn own(&mut self, time: Timestamp) -> Result<(), XError> {
-        let Some((text, html, done)) = self.sets.pop_front() else { return Ok(()) };
+        let Some(Set { selection, text, html, done }) = self.sets.pop_front() else { return Ok(()) };
         let owner = if text.is_none() && html.is_none() { x11rb::NONE } else { self.window };
-        self.x.conn.set_selection_owner(owner, self.atoms.CLIPBOARD, time)?;
-        self.owned = (owner == self.window).then(|| Owned::new(text, html, time));
+        let name = self.atom(selection);
+        self.x.conn.set_selection_owner(owner, name, time)?;
+        *self.owned_mut(selection) = (owner == self.window).then(|| Owned::new(text, html, time));
         // Answered when the change is in effect.
-        self.x.conn.get_selection_owner(self.atoms.CLIPBOARD)?.reply()?;
+        self.x.conn.get_selection_owner(name)?.reply()?;
         let _ = done.send(());
         Ok(())
+    }
+
+    fn atom(&self, selection: Selection) -> Atom {
+        match selection {
+            Selection::Clipboard => self.atoms.CLIPBOARD,
+            Selection::Primary => AtomEnum::PRIMARY.into(),
+        }
+    }
+
+    fn selection(&self, atom: Atom) -> Option<Selection> {
+        [Selection::Clipboard, Selection::Primary].into_iter().find(|one| self.atom(*one) == atom)
+    }
+
+    fn owned(&self, selection: Selection) -> Option<&Owned> {
+        match selection {
+            Selection::Clipboard => self.owned.as_ref(),
+            Selection::Primary => self.owned_primary.as_ref(),
+        }
+    }
+
+    fn owned_mut(&mut self, selection: Selection) -> &mut Option<Owned> {
+        match selection {
+            Selection::Clipboard => &mut self.owned,
+            Selection::Primary => &mut self.owned_primary,
+        }
     }
 
     fn owner_changed(&mut self, owner: Window) {

@@ -1,11 +1,11 @@
-//! Reading the clipboard from the program that owns it.
+//! Reading a selection from the program that owns it.
 
 use std::{collections::VecDeque, time::Instant};
 
 use tokio::sync::oneshot;
 use x11rb::protocol::xproto::{Atom, AtomEnum, ConnectionExt as _, SelectionNotifyEvent};
 
-use super::{PATIENCE, Reading, Session, What};
+use super::{PATIENCE, Reading, Selection, Session, What};
 use crate::{Event, x::XError};
 
 /// Most bytes of text or HTML, and of a picture, that are read.
@@ -17,6 +17,7 @@ const MAX_TARGETS: usize = 16 * 1024;
 
 /// One thing to read.
 pub(super) struct Job {
+    selection: Selection,
     /// `None` asks for the list of formats, to tell what is there.
     want: Option<(What, oneshot::Sender<Reading>)>,
     /// Formats still to try.
@@ -29,12 +30,13 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn read(what: What, answer: oneshot::Sender<Reading>) -> Self {
-        Self::new(Some((what, answer)))
+    pub(super) fn read(selection: Selection, what: What, answer: oneshot::Sender<Reading>) -> Self {
+        Self::new(selection, Some((what, answer)))
     }
 
-    fn new(want: Option<(What, oneshot::Sender<Reading>)>) -> Self {
+    fn new(selection: Selection, want: Option<(What, oneshot::Sender<Reading>)>) -> Self {
         Self {
+            selection,
             want,
             targets: VecDeque::new(),
             target: x11rb::NONE,
@@ -71,7 +73,7 @@ impl Reads {
     /// Asks for the list of formats, once however often the owner changed.
     pub(super) fn push_targets(&mut self) {
         if !self.queue.iter().any(|job| job.want.is_none()) {
-            self.queue.push_back(Job::new(None));
+            self.queue.push_back(Job::new(Selection::Clipboard, None));
         }
     }
 
@@ -89,11 +91,11 @@ impl Session<'_> {
     pub(super) fn next_read(&mut self) -> Result<(), XError> {
         while self.reads.current.is_none() {
             let Some(mut job) = self.reads.queue.pop_front() else { return Ok(()) };
-            let owner = self.x.conn.get_selection_owner(self.atoms.CLIPBOARD)?.reply()?.owner;
+            let owner = self.x.conn.get_selection_owner(self.atom(job.selection))?.reply()?.owner;
             if owner == x11rb::NONE {
                 self.finish(job, Ok(None));
             } else if owner == self.window {
-                let data = match (&job.want, &self.owned) {
+                let data = match (&job.want, self.owned(job.selection)) {
                     (Some((what, _)), Some(owned)) => owned.get(*what),
                     _ => None,
                 };
@@ -118,6 +120,7 @@ impl Session<'_> {
                 job.targets = VecDeque::from([self.atoms.UTF8_STRING, AtomEnum::STRING.into()]);
             }
         }
+        let which = job.selection;
         let Some(target) = job.targets.pop_front() else {
             if let Some(job) = self.reads.current.take() {
                 self.finish(job, Ok(None));
@@ -133,15 +136,15 @@ impl Session<'_> {
         job.data.clear();
         job.deadline = Some(Instant::now() + PATIENCE);
         self.x.conn.delete_property(self.window, job.property)?;
-        let (selection, time) = (self.atoms.CLIPBOARD, x11rb::CURRENT_TIME);
-        self.x.conn.convert_selection(self.window, selection, target, job.property, time)?;
+        let (property, time) = (job.property, x11rb::CURRENT_TIME);
+        self.x.conn.convert_selection(self.window, self.atom(which), target, property, time)?;
         Ok(())
     }
 
     /// The owner has answered a request.
     pub(super) fn answered(&mut self, event: &SelectionNotifyEvent) -> Result<(), XError> {
         let Some(job) = &self.reads.current else { return Ok(()) };
-        if event.selection != self.atoms.CLIPBOARD || event.target != job.target {
+        if self.selection(event.selection) != Some(job.selection) || event.target != job.target {
             return Ok(());
         }
         if event.property == x11rb::NONE {

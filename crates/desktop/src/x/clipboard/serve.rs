@@ -11,7 +11,7 @@ use x11rb::{
     wrapper::ConnectionExt as _,
 };
 
-use super::{PATIENCE, Session, What};
+use super::{PATIENCE, Selection, Session, What};
 use crate::x::XError;
 
 /// More than this goes in pieces of this size; small enough for any server's requests.
@@ -79,7 +79,10 @@ impl Session<'_> {
     pub(super) fn serve(&mut self, request: &SelectionRequestEvent) -> Result<(), XError> {
         // Old programs name no property and mean the target.
         let property = if request.property == x11rb::NONE { request.target } else { request.property };
-        let given = request.selection == self.atoms.CLIPBOARD && self.give(request, property)?;
+        let given = match self.selection(request.selection) {
+            Some(selection) => self.give(selection, request, property)?,
+            None => false,
+        };
         let answer = SelectionNotifyEvent {
             response_type: SELECTION_NOTIFY_EVENT,
             sequence: 0,
@@ -93,9 +96,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn give(&mut self, request: &SelectionRequestEvent, property: Atom) -> Result<bool, XError> {
+    fn give(&mut self, selection: Selection, request: &SelectionRequestEvent, property: Atom) -> Result<bool, XError> {
         let atoms = &self.atoms;
-        let Some(owned) = &self.owned else { return Ok(false) };
+        let Some(owned) = self.owned(selection) else { return Ok(false) };
         let conn = &self.x.conn;
         let target = request.target;
         let string: Atom = AtomEnum::STRING.into();
