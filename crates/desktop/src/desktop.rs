@@ -577,12 +577,6 @@ pub(crate) fn text(data: Option<Vec<u8>>) -> String {
     data.map(|data| String::from_utf8_lossy(&data).into_owned()).unwrap_or_default()
 }
 
-fn check_size(size: Size) -> Result<(), Error> {
-    let fits = (MIN_SIZE.width..=MAX_SIZE.width).contains(&size.width)
-        && (MIN_SIZE.height..=MAX_SIZE.height).contains(&size.height);
-    if fits {
-        return Ok(());
-    }
 pub(crate) fn check_clipboard(content: &Option<String>) -> Result<(), Error> {
     if content.as_ref().is_some_and(|content| content.len() > MAX_CLIPBOARD) {
         return Err(Error::Invalid("the clipboard takes at most 16 MiB".into()));
@@ -590,6 +584,12 @@ pub(crate) fn check_clipboard(content: &Option<String>) -> Result<(), Error> {
     Ok(())
 }
 
+fn check_size(size: Size) -> Result<(), Error> {
+    let fits = (MIN_SIZE.width..=MAX_SIZE.width).contains(&size.width)
+        && (MIN_SIZE.height..=MAX_SIZE.height).contains(&size.height);
+    if fits {
+        return Ok(());
+    }
     Err(Error::Invalid(format!(
         "screen size {}x{} is not within {}x{} and {}x{}",
         size.width, size.height, MIN_SIZE.width, MIN_SIZE.height, MAX_SIZE.width, MAX_SIZE.height
