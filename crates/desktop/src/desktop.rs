@@ -108,8 +108,9 @@ impl Desktop {
     /// A dropped supervisor or desktop ends what was started so far.
     fn start_blocking(config: &Config, events: &Sink) -> Result<Self, Error> {
         let mut supervisor = Supervisor::new(config, Arc::clone(events))?;
-        supervisor.start_sound(config)?;
         let link = supervisor.start_display(config)?;
+        // After the display, for which all others wait, and which it would take the processor from.
+        supervisor.start_sound(config)?;
         supervisor.start_window_manager(config)?;
         let (seen, queue, commands) = (Arc::<Seen>::default(), Arc::<Queue>::default(), Arc::<Commands>::default());
         let control = Arc::new(Control::new(Arc::clone(&link))?);

@@ -50,6 +50,7 @@ impl Standing {
         inside.binds.push(read_only(SYSTEM.into(), true));
         inside.binds.extend(own_program(&config.app)?);
         inside.binds.extend(policies(&config.app, dir, walls)?);
+        inside.binds.extend(programs::keymap::binds(dir));
         inside.network = if walls.host_network { Network::Host } else { Network::Loopback };
         if !walls.host_network {
             inside.listeners = vec![SocketAddr::from(([127, 0, 0, 1], PROXY_PORT))];

@@ -2,6 +2,7 @@
 
 pub(crate) mod chromium;
 pub(crate) mod firefox;
+pub(crate) mod keymap;
 pub(crate) mod sound;
 pub(crate) mod window_manager;
 pub(crate) mod x_server;

@@ -19,7 +19,7 @@ use super::{Board, Kind, Msg, READY_WITHIN, Sink, Supervisor, limits::Watch, pro
 use crate::{
     App, Config, DEVTOOLS_PORT, Display, Error, PROXY_PORT, ProgramState, Size, Walls,
     keeper::{Keeper, ToKeeper, pair},
-    programs::{self, CommandLine, sound, window_manager, x_server},
+    programs::{self, CommandLine, keymap::Keymap, sound, window_manager, x_server},
     session::SessionDir,
     user::User,
     walls::Standing,
@@ -115,7 +115,10 @@ impl Supervisor {
     /// Puts everything that is started from now on within walls.
     fn build_walls(&mut self, config: &Config, walls: &Walls, lease: Lease) -> Result<(), Error> {
         let (ours, theirs) = pair()?;
+        let keymap = Keymap::begin(&self.dir);
         let standing = Arc::new(Standing::build(config, walls, &self.dir, lease, theirs)?);
+        // Long since there: the walls take longer.
+        drop(keymap);
         self.walls = Some(Arc::clone(&standing));
         let to_us = self.tx.clone();
         let sink = move |message| {
