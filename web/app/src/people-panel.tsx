@@ -2,6 +2,7 @@ import { ApiError, type Connection, type ProgramsMode, type Settings, colour, is
 import { useRoom } from '@glasshouse/react';
 import { type ReactElement, useState } from 'react';
 import { Icon } from './icons.tsx';
+import { MODES } from './modes.ts';
 import { Panel } from './panel.tsx';
 import { save } from './preferences.ts';
 
@@ -70,12 +71,6 @@ export function PeoplePanel({ connection, onClose }: { connection: Connection; o
 function way(name: string | undefined): string {
   return { cdp: 'DevTools', computer: 'computer use', mcp: 'MCP' }[name ?? ''] ?? name ?? '';
 }
-
-const MODES: [ProgramsMode, string, string][] = [
-  ['together', 'Together with people', 'People and programs act as they like.'],
-  ['person-first', 'When no person does', 'While somebody is in control, programs wait.'],
-  ['watch-only', 'Never: they watch', 'Programs see the session and change nothing.'],
-];
 
 /** Who may act: for admins to choose, for others to know. */
 function Wheel({ mode, admin, set }: { mode: ProgramsMode; admin: boolean; set: (mode: ProgramsMode) => void }): ReactElement {

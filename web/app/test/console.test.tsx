@@ -108,6 +108,7 @@ test('the form says what was wrong beside the field, and sends every option that
           Spec: {
             properties: {
               url: { type: ['string', 'null'] },
+              programs: { type: ['string', 'null'], enum: ['together', 'person-first', 'watch-only'] },
               labels: { type: 'object', additionalProperties: { type: 'string' }, description: 'Words.' },
               sound: { type: ['boolean', 'null'] },
               limits: { oneOf: [{ type: 'null' }, { $ref: '#/components/schemas/Resources' }] },
@@ -134,6 +135,9 @@ test('the form says what was wrong beside the field, and sends every option that
   type(/^Name/, '-x');
   type('Size', '1920x1080');
   type('Ends when unused for', '900');
+  expect(within(form).getByLabelText('Programs act')).toHaveProperty('value', 'together');
+  type('Programs act', 'person-first');
+  expect(within(form).getByText(/programs wait/)).toBeTruthy();
   const details = form.querySelector('details');
   if (details) {
     details.open = true;
@@ -157,12 +161,18 @@ test('the form says what was wrong beside the field, and sends every option that
     url: 'https://example.com',
     name: 'nine',
     screen: { width: 1920, height: 1080 },
+    programs: 'person-first',
     idle_timeout_seconds: 900,
     labels: { team: 'blue', room: '7' },
     sound: false,
     limits: { memory_mib: 512 },
   });
   expect(second?.headers['Idempotency-Key']).not.toBe(first?.headers['Idempotency-Key']);
+  // As the server has it by itself, it is not said, so that older servers need not know it.
+  fireEvent.click(screen.getAllByRole('button', { name: 'New session' })[0]!);
+  fireEvent.click(within(await screen.findByRole('dialog', { name: 'New session' })).getByRole('button', { name: 'Create' }));
+  await waitFor(() => expect(fleet.asked.filter(({ method }) => method === 'POST')).toHaveLength(3));
+  expect(Object.keys(fleet.asked.filter(({ method }) => method === 'POST')[2]?.body as object)).toEqual(['app', 'screen']);
 });
 
 test('a link is made with powers and a time, shown once with its code, and taken back', async () => {

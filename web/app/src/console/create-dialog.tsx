@@ -1,10 +1,11 @@
 import { type FieldProblem, type Fleet, FleetError, type FleetSession } from '@glasshouse/client';
 import { type FormEvent, type ReactElement, type ReactNode, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { MODES } from '../modes.ts';
 import { Dialog } from './dialog.tsx';
 import { type Document, type Field, type Group, groupsOf, put, valueOf } from './schema.ts';
 
 /** Fields that have a place of their own here; all others come from the server's description of its API. */
-const own = ['url', 'name', 'app', 'screen', 'locale', 'timezone', 'idle_freeze_seconds', 'idle_timeout_seconds', 'max_lifetime_seconds'];
+const own = ['url', 'name', 'app', 'screen', 'programs', 'locale', 'timezone', 'idle_freeze_seconds', 'idle_timeout_seconds', 'max_lifetime_seconds'];
 
 const sizes = ['1280x720', '1920x1080', '2560x1440', '1024x768', '390x844'];
 const times: [string, string][] = [
@@ -33,7 +34,7 @@ const zones = (): string[] => {
 
 /** A form for a new session. */
 export function CreateDialog({ fleet, onClose, onCreated }: { fleet: Fleet; onClose: () => void; onCreated: (session: FleetSession) => void }): ReactElement {
-  const [values, setValues] = useState<Record<string, string>>({ app: 'chromium', size: '1280x720' });
+  const [values, setValues] = useState<Record<string, string>>({ app: 'chromium', size: '1280x720', programs: 'together' });
   const [groups, setGroups] = useState<Group[] | null>(null);
   const [more, setMore] = useState(false);
   const [problem, setProblem] = useState<{ text: string; fields: readonly FieldProblem[] } | null>(null);
@@ -68,6 +69,7 @@ export function CreateDialog({ fleet, onClose, onCreated }: { fleet: Fleet; onCl
     for (const name of ['idle_freeze_seconds', 'idle_timeout_seconds', 'max_lifetime_seconds']) if (value(name)) spec[name] = Number(value(name));
     const [width, height] = value('size') === 'other' ? [value('screen.width'), value('screen.height')] : value('size').split('x');
     spec['screen'] = { width: Number(width), height: Number(height) };
+    if (value('programs') !== 'together') spec['programs'] = value('programs');
     for (const field of groups?.flatMap(({ fields }) => fields) ?? []) {
       const given = valueOf(field, value(field.path));
       if (given !== undefined) put(spec, field.path, given);
@@ -156,6 +158,17 @@ export function CreateDialog({ fleet, onClose, onCreated }: { fleet: Fleet; onCl
           {time('idle_freeze_seconds', 'Freezes when unused for')}
           {time('idle_timeout_seconds', 'Ends when unused for')}
         </div>
+        <Labelled label="Programs act" about={MODES.find(([mode]) => mode === value('programs'))?.[2] ?? ''} wrong={wrong('programs')}>
+          {(attributes) => (
+            <select {...attributes} value={value('programs')} onChange={(event) => set('programs', event.target.value)}>
+              {MODES.map(([mode, text]) => (
+                <option key={mode} value={mode}>
+                  {text}
+                </option>
+              ))}
+            </select>
+          )}
+        </Labelled>
         <details className="more-options" open={more} onToggle={(event) => setMore(event.currentTarget.open)}>
           <summary>More options</summary>
           <div className="pair">
