@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::{
     master::Shared,
     pace::Pace,
+    patch::{Patch, Patcher, Writer},
     picture::Picture,
     screen::{Screen, Trouble},
     tiles::TileMap,
@@ -22,6 +23,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
 /// A screen that held still for this long needs no memory to read it into.
 const RESTING: Duration = Duration::from_secs(2);
+
+/// How long the frame of a change waits whose patch all viewers get: it takes the processor from those that paint the patch, where
+/// the desktop's machine and the viewer's are short of it or the same.
+const FRAME_AFTER: Duration = Duration::from_millis(12);
 
 /// Where to connect to again.
 pub(crate) struct Target {
@@ -41,6 +46,7 @@ pub(crate) struct Capture {
     /// When the oldest damage not yet read was noticed.
     damaged_at: Option<Instant>,
     pace: Pace,
+    patcher: Patcher,
     /// When the memory that the last grab used is given back, if nothing comes before.
     rest_at: Option<Instant>,
     measured: bool,
@@ -65,6 +71,7 @@ impl Capture {
             changed: TileMap::default(),
             damaged_at: None,
             pace: Pace::new(Instant::now()),
+            patcher: Patcher::default(),
             rest_at: None,
             measured: false,
         }
@@ -203,11 +210,12 @@ impl Capture {
                 return Err(trouble);
             }
         };
+        self.changed.clear();
+        let mut guard = self.shared.state.lock();
+        // Not before the lock: a frame that an encoder begins meanwhile without this change must seem older than it.
         let captured_at = Instant::now();
         self.rest_at = Some(captured_at + RESTING);
-        self.changed.clear();
-        let mut state = self.shared.state.lock();
-        let state = &mut *state;
+        let state = &mut *guard;
         for rect in screen.rects() {
             state.picture.absorb(&self.scratch, rect, &mut self.changed);
         }
@@ -220,10 +228,29 @@ impl Capture {
         }
         let changed = self.changed.count();
         state.capture.changed_tiles += changed as u64;
-        if changed > 0 {
-            state.publish(&self.changed, damaged_at, captured_at);
+        if changed == 0 {
+            return Ok(());
+        }
+        let wanted = state.patches.as_ref().map(|slot| slot.sink.clone());
+        let most = self.patcher.allowance(wanted.as_ref().and(state.sharpest_bit_rate()), captured_at);
+        let is_held = most > 0 && state.all_take_patches();
+        state.hold(is_held.then(|| captured_at + FRAME_AFTER));
+        state.publish(&self.changed, damaged_at, captured_at);
+        drop(guard);
+        let Some(sink) = wanted.filter(|_| most > 0) else { return Ok(()) };
+        match self.patch(screen, most) {
+            Some(bytes) => sink(Patch { damaged_at, captured_at, bytes }),
+            None if is_held => self.shared.state.lock().hold(None),
+            None => {}
         }
         Ok(())
+    }
+
+    /// The change that was just read as its pixels, if so many bytes can hold it.
+    fn patch(&self, screen: &Screen, most: usize) -> Option<Vec<u8>> {
+        let mut writer = Writer::new(self.scratch.width, self.scratch.height, &self.changed, most);
+        screen.each(|rect, width, height, bgrx| writer.rectangle(rect, width, height, bgrx));
+        writer.finish()
     }
 
     /// Takes over the present size and marks everything as damaged.

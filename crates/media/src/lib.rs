@@ -10,6 +10,7 @@ mod content;
 mod framer;
 mod master;
 mod pace;
+mod patch;
 mod picture;
 mod pool;
 mod refine;
@@ -22,6 +23,7 @@ pub mod video;
 mod xconnect;
 
 pub use audio::{Audio, AudioConfig, AudioPacket};
+pub use patch::{PATCH_TIME, Patch, PatchSink};
 pub use shm::SharedMemory;
 pub use still::{Still, Stills};
 pub use video::{

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Rendition, picture::Picture, still, tiles::TileMap};
+use crate::{PatchSink, Quality, Rendition, picture::Picture, still, tiles::TileMap};
 
 /// Counters of the capture side since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub(crate) struct State {
     pub(crate) slots: HashMap<Rendition, Slot>,
     /// Those who want pictures as JPEG, while there are any.
     pub(crate) stills: Option<still::Slot>,
+    /// Those who want patches, while there are any.
+    pub(crate) patches: Option<PatchSlot>,
     pub(crate) capture: CaptureStats,
     /// A second handle of the X socket, to wake a capture thread that waits for a server which does not answer.
     pub(crate) socket: Option<OwnedFd>,
@@ -83,6 +85,28 @@ impl State {
     pub(crate) fn period(&self) -> Option<Duration> {
         let stills = self.stills.as_ref().map(|_| still::PERIOD);
         self.slots.values().map(|slot| slot.period).chain(stills).min()
+    }
+
+    /// Bit rate of the renditions that patches are sent along with; `None` when nobody watches one.
+    pub(crate) fn sharpest_bit_rate(&self) -> Option<u32> {
+        let high = self.slots.iter().filter(|(rendition, _)| rendition.quality == Quality::High);
+        high.map(|(_, slot)| slot.bit_rate).min()
+    }
+
+    /// Whether all who watch the best quality take patches.
+    pub(crate) fn all_take_patches(&self) -> bool {
+        let high = self.slots.iter().filter(|(rendition, _)| rendition.quality == Quality::High);
+        self.patches.as_ref().is_some_and(|patches| patches.holders >= high.map(|(_, slot)| slot.holders).sum())
+    }
+
+    /// Lets the frames of the best quality wait until then, for a patch shows the change before; `None`: no longer.
+    pub(crate) fn hold(&mut self, until: Option<Instant>) {
+        for (_, slot) in self.slots.iter_mut().filter(|(rendition, _)| rendition.quality == Quality::High) {
+            if until.is_none() && slot.held_until.is_some() {
+                slot.ready.notify_one();
+            }
+            slot.held_until = until;
+        }
     }
 
     /// Tells all renditions about changed tiles.
@@ -116,6 +140,12 @@ impl State {
     }
 }
 
+/// Who wants patches.
+pub(crate) struct PatchSlot {
+    pub(crate) holders: usize,
+    pub(crate) sink: PatchSink,
+}
+
 /// One running rendition.
 pub(crate) struct Slot {
     /// Tells this encoder's run from an earlier one of the same rendition.
@@ -129,6 +159,8 @@ pub(crate) struct Slot {
     pub(crate) damaged_at: Option<Instant>,
     /// When the newest of them was read.
     pub(crate) captured_at: Option<Instant>,
+    /// Changes wait until then, if at all.
+    pub(crate) held_until: Option<Instant>,
     /// Somebody wants a key frame.
     pub(crate) key_wanted: bool,
     /// In bit/s.

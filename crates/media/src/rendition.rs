@@ -53,7 +53,8 @@ impl Profile {
             // A fifth more bytes than with 4 for 3 dB more.
             (Quality::High, VideoCodec::Vp8) => 0,
             // 0 is lossless in VP9 and not needed in either.
-            (Quality::High, VideoCodec::Vp9 | VideoCodec::H264) => 4,
+            (Quality::High, VideoCodec::Vp9) => 3,
+            (Quality::High, VideoCodec::H264) => 4,
             (Quality::Medium, _) => 8,
             (Quality::Low, _) => 16,
         }
@@ -179,7 +180,7 @@ impl Worker {
         self.bit_rate = slot.bit_rate;
         let resized = self.encoder.is_none() || (self.picture.width, self.picture.height) != size;
         let key_at = self.last_key.map_or(now, |last| last + KEY_WINDOW);
-        let next = self.pace.next();
+        let next = slot.held_until.map_or(self.pace.next(), |held| held.max(self.pace.next()));
         let key = resized || (slot.key_wanted && key_at <= now);
         if key || (slot.damaged_at.is_some() && next <= now) {
             let mut quantizer = None;
@@ -202,6 +203,7 @@ impl Worker {
                 slot.pending = TileMap::new(size.0, size.1);
             }
             slot.key_wanted &= !key;
+            slot.held_until = None;
             let damaged_at = slot.damaged_at.take();
             let captured_at = damaged_at.and(slot.captured_at).unwrap_or(now);
             let damaged_at = damaged_at.unwrap_or(now);

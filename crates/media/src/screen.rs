@@ -176,17 +176,12 @@ impl Screen {
     /// Reads the pixels of the tiles into `picture`, which has the measured size, and leaves the rectangles that it
     /// read in [`Screen::rects`]. Returns the number of pixels.
     pub(crate) fn grab(&mut self, tiles: &TileMap, picture: &mut Picture) -> Result<u64, Trouble> {
-        let Some((segment, memory)) = &self.segment else { return Err(Trouble::Resized) };
-        let size = (usize::from(self.size.0), usize::from(self.size.1));
+        let Some((segment, _)) = &self.segment else { return Err(Trouble::Resized) };
         tiles.cover(REQUEST_COST, &mut self.rects);
-        let pixels = |rect: &TileRect| {
-            let (x, y) = (rect.col * TILE, rect.row * TILE);
-            (x, y, (rect.cols * TILE).min(size.0 - x), (rect.rows * TILE).min(size.1 - y))
-        };
         let mut offset = 0;
         let mut replies = Vec::with_capacity(self.rects.len());
         for rect in &self.rects {
-            let (x, y, width, height) = pixels(rect);
+            let (x, y, width, height) = pixels(self.size, rect);
             let format = u8::from(ImageFormat::Z_PIXMAP);
             let (left, top) = (x as i16, y as i16);
             let at = offset as u32;
@@ -211,14 +206,25 @@ impl Screen {
         if (geometry.width, geometry.height) != self.size {
             return Err(Trouble::Resized);
         }
+        let mut count = 0;
+        self.each(|rect, width, height, bgrx| {
+            picture.convert(rect, width, height, bgrx);
+            count += width * height;
+        });
+        Ok(count as u64)
+    }
+
+    /// Visits the rectangles that the last [`Screen::grab`] read: each with its width and height in pixels, and its BGRX pixels packed
+    /// without padding between rows.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&TileRect, usize, usize, &[u8])) {
+        let Some((_, memory)) = &self.segment else { return };
         let mut offset = 0;
         for rect in &self.rects {
-            let (_, _, width, height) = pixels(rect);
+            let (_, _, width, height) = pixels(self.size, rect);
             let length = width * height * 4;
-            picture.convert(rect, width, height, &memory.bytes()[offset..offset + length]);
+            visit(rect, width, height, &memory.bytes()[offset..offset + length]);
             offset += length;
         }
-        Ok((offset / 4) as u64)
     }
 
     /// Gives back the memory that pixels arrive in; the next [`Screen::grab`] gets new pages.
@@ -237,6 +243,12 @@ impl Screen {
     pub(crate) fn duplicate_socket(&self) -> std::io::Result<std::os::fd::OwnedFd> {
         self.connection.stream().as_fd().try_clone_to_owned()
     }
+}
+
+/// Left, top, width and height in pixels of what a rectangle shows of a screen of this size.
+fn pixels(size: (u16, u16), rect: &TileRect) -> (usize, usize, usize, usize) {
+    let (x, y) = (rect.col * TILE, rect.row * TILE);
+    (x, y, (rect.cols * TILE).min(usize::from(size.0) - x), (rect.rows * TILE).min(usize::from(size.1) - y))
 }
 
 /// An error that no size change explains.

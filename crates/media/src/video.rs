@@ -13,7 +13,8 @@ pub use crate::rendition::Inspector;
 use crate::{
     Error,
     capture::{Capture, Target},
-    master::{Counters, Shared, Slot, State},
+    master::{Counters, PatchSlot, Shared, Slot, State},
+    patch::PatchSink,
     rendition::{Profile, Sink, Worker},
     screen::Screen,
     still::{self, StillSink, Stills},
@@ -141,6 +142,7 @@ impl Video {
             if let Some(stills) = state.stills.take() {
                 stills.end();
             }
+            state.patches = None;
             if let Some(socket) = state.socket.take() {
                 // A server that does not answer must not keep us.
                 let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
@@ -202,6 +204,7 @@ impl Video {
             pending: TileMap::new(state.picture.width, state.picture.height),
             damaged_at: None,
             captured_at: None,
+            held_until: None,
             key_wanted: true,
             bit_rate: profile.highest_bit_rate,
             period: profile.period(),
@@ -297,6 +300,24 @@ impl Video {
         }
         self.shared.wake_capture();
         stills
+    }
+
+    /// Counts one more who wants small changes as [`crate::Patch`]es, beside the frames of a rendition of high quality. All get them from
+    /// the `sink` of the first.
+    pub fn acquire_patches(&self, sink: PatchSink) {
+        let mut state = self.shared.state.lock();
+        state.patches.get_or_insert(PatchSlot { holders: 0, sink }).holders += 1;
+    }
+
+    /// Counts one less; no patches are made after the last.
+    pub fn release_patches(&self) {
+        let mut state = self.shared.state.lock();
+        if let Some(slot) = &mut state.patches {
+            slot.holders -= 1;
+            if slot.holders == 0 {
+                state.patches = None;
+            }
+        }
     }
 
     /// Counters of the running renditions.

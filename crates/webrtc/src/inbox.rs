@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, net::TcpStream, sync::Arc};
 
-use glasshouse_media::{AudioPacket, Rendition, VideoFrame};
+use glasshouse_media::{AudioPacket, Patch, Rendition, VideoFrame};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -52,6 +52,7 @@ impl Command {
 pub(crate) enum Media {
     Video(Arc<VideoFrame>),
     Audio(Arc<AudioPacket>),
+    Patch(Patch),
 }
 
 /// Everything that waited, taken at once.

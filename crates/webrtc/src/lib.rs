@@ -222,7 +222,8 @@ impl Engine {
 
     /// Names the sources that the viewers' choices are acquired from; called once, before the first viewer.
     pub fn attach(&self, video: Arc<Video>, audio: Option<Arc<Audio>>) {
-        self.attach_sources(Box::new(sources::Media { video, audio }));
+        let inbox = Arc::clone(&self.thread.inbox);
+        self.attach_sources(Box::new(sources::Media { video, audio, inbox }));
     }
 
     /// Like [`Engine::attach`], for other sources than a session's own.

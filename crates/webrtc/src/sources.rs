@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use glasshouse_media::{Audio, Rendition, Video};
 
+use crate::inbox::{self, Inbox};
+
 /// What the engine asks of video and sound. Calls come from the engine's thread and must not block.
 pub trait Sources: Send {
     /// One more viewer shows the rendition; a key frame is wanted.
@@ -18,12 +20,18 @@ pub trait Sources: Send {
     fn acquire_audio(&self);
     /// One listener less.
     fn release_audio(&self);
+    /// One more viewer paints patches.
+    fn acquire_patches(&self) {}
+    /// One viewer less.
+    fn release_patches(&self) {}
 }
 
 /// The session's own video and sound.
 pub(crate) struct Media {
     pub(crate) video: Arc<Video>,
     pub(crate) audio: Option<Arc<Audio>>,
+    /// Where patches go.
+    pub(crate) inbox: Arc<Inbox>,
 }
 
 impl Sources for Media {
@@ -53,5 +61,14 @@ impl Sources for Media {
         if let Some(audio) = &self.audio {
             audio.release();
         }
+    }
+
+    fn acquire_patches(&self) {
+        let inbox = Arc::clone(&self.inbox);
+        self.video.acquire_patches(Arc::new(move |patch| inbox.media(inbox::Media::Patch(patch))));
+    }
+
+    fn release_patches(&self) {
+        self.video.release_patches();
     }
 }

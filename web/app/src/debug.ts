@@ -27,7 +27,7 @@ export function installDebugHandle(connection: Connection): void {
     },
     /** Size of the decoded picture, and where it lies in the viewer (CSS pixels). */
     get video() {
-      return viewer ? { ...viewer.player.size, frames: viewer.player.frames, picture: { ...viewer.picture } } : null;
+      return viewer ? { ...viewer.player.size, frames: viewer.player.frames, patches: viewer.player.patches, picture: { ...viewer.picture } } : null;
     },
     get dataChannel() {
       return connection.peer?.open ?? false;

@@ -5,6 +5,7 @@ import { Link, type LinkState } from './link.ts';
 import { Peer } from './peer.ts';
 import { type ServerMessage, type ServerStats, parseMessage } from './protocol.ts';
 import { type Room, emptyRoom, isHost, reduce, takesControlByUse } from './room.ts';
+import type { FineKind } from './wheel.ts';
 
 export type Status =
   | { state: 'signed-out'; error: string | null }
@@ -25,6 +26,8 @@ export interface ConnectionEvents {
   /** The tracks are about to end; the picture can still be copied. */
   closing: undefined;
   channel: channel.ChannelMessage;
+  /** A small change of the picture, before the frame that shows it. */
+  patch: ArrayBuffer;
   stats: ServerStats;
   /** Input was dropped because someone else has control. */
   refused: undefined;
@@ -199,6 +202,16 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#input(channel.encodeScroll(deltaX, deltaY, control), 'control/scroll', { delta_x: deltaX, delta_y: deltaY, control_key: control });
   }
 
+  /** Whether less than a click of a wheel can be sent: by who has control, while the data channel is open. */
+  get scrollsFinely(): boolean {
+    return isHost(this.room) && this.peer?.open === true;
+  }
+
+  /** Scrolls by 256ths of a pixel, in the DOM's direction. */
+  scrollFinely(x: number, y: number, kind: FineKind): void {
+    this.peer?.send(channel.encodeFine(x, y, kind));
+  }
+
   /** Presses or releases an X button. */
   button(code: number, down: boolean): void {
     const bytes = down ? channel.encodeButtonDown(code) : channel.encodeButtonUp(code);
@@ -331,6 +344,7 @@ export class Connection extends Emitter<ConnectionEvents> {
         if (data.type === 'image') this.cursor = data;
         this.emit('channel', data);
       },
+      patch: (data) => this.emit('patch', data),
       closing: () => this.emit('closing', undefined),
       up: () => {
         this.#mediaUp = true;

@@ -1,3 +1,5 @@
+import { applyPatch, type Patch, readPatch, shows } from './patch.ts';
+
 // `MediaStreamTrackProcessor` as Chromium has it in windows; TypeScript's library does not know it.
 interface TrackProcessor {
   readonly readable: ReadableStream<VideoFrame>;
@@ -10,6 +12,15 @@ type TrackProcessorConstructor = new (init: { track: MediaStreamTrack; maxBuffer
  */
 const MOST_PIXELS = 1920 * 1200;
 
+/** Patches that wait for the frames that show the same; more take the place of the oldest. */
+const MOST_PATCHES = 32;
+
+/** RTP timestamp of a frame, where the browser tells it. */
+function timeOf(frame: VideoFrame): number | null {
+  const { rtpTimestamp } = (frame as { metadata?(): { rtpTimestamp?: number } }).metadata?.() ?? {};
+  return rtpTimestamp ?? null;
+}
+
 const processors = (): TrackProcessorConstructor | undefined =>
   'VideoFrame' in globalThis ? (globalThis as { MediaStreamTrackProcessor?: TrackProcessorConstructor }).MediaStreamTrackProcessor : undefined;
 
@@ -19,12 +30,20 @@ const processors = (): TrackProcessorConstructor | undefined =>
  * A video element shows a frame some 5 to 10 ms later than a canvas that it is painted on, at the median and at the 95th percentile
  * (`cargo xtask bench --only latency`). Colours are converted into memory that is kept: `drawImage` of a frame takes new
  * memory for each one, which takes longer than the conversion.
+ *
+ * Small changes come as patches before the frames that show them (`patch.ts`): they are painted at once, and again over each
+ * frame that is older than they are.
  */
 export class Painter {
   #reader: ReadableStreamDefaultReader<VideoFrame> | null = null;
   #context: CanvasRenderingContext2D | null = null;
   #pixels: ImageData | null = null;
   #wake: (() => void) | null = null;
+  /** RTP timestamp of the last frame painted. */
+  #time: number | null = null;
+  #patches: Patch[] = [];
+  /** A frame is being written into `#pixels`. */
+  #copying = false;
 
   constructor(
     readonly canvas: HTMLCanvasElement,
@@ -32,6 +51,8 @@ export class Painter {
     readonly painted: (resized: boolean) => void,
     /** Frames are no longer painted: they are too large, or cannot be read. */
     readonly gaveUp: () => void,
+    /** The first frame of a track is painted, and patches can be told from frames by their time. */
+    readonly timed: () => void = () => {},
   ) {}
 
   /** Whether pictures of this size can be painted here; of an unknown size, whether any can. */
@@ -55,10 +76,27 @@ export class Painter {
     });
   }
 
+  /** Paints a patch, unless a frame that shows the same is painted; returns whether it was of use. */
+  patch(data: ArrayBuffer): boolean {
+    const patch = readPatch(data);
+    if (!patch || !this.#reader || this.#time === null || shows(this.#time, patch.time)) return false;
+    if (this.#pixels?.width !== patch.width || this.#pixels.height !== patch.height) return false;
+    this.#patches.push(patch);
+    if (this.#patches.length > MOST_PATCHES) this.#patches.shift();
+    // Else it is painted with the frame.
+    if (!this.#copying) {
+      const dirty = applyPatch(patch, this.#pixels);
+      if (dirty) this.#context?.putImageData(this.#pixels, 0, 0, dirty.x, dirty.y, dirty.width, dirty.height);
+    }
+    return true;
+  }
+
   /** Paints no more; what is on the canvas stays. */
   stop(): void {
     const reader = this.#reader;
     this.#reader = null;
+    this.#time = null;
+    this.#patches = [];
     this.#wake?.();
     void reader?.cancel().catch(() => {});
   }
@@ -100,13 +138,22 @@ export class Painter {
     const same = this.#pixels?.width === width && this.#pixels.height === height;
     const pixels = same && this.#pixels ? this.#pixels : new ImageData(width, height);
     this.#pixels = pixels;
-    await frame.copyTo(pixels.data, { format: 'RGBA', layout: [{ offset: 0, stride: width * 4 }] });
+    this.#copying = true;
+    await frame.copyTo(pixels.data, { format: 'RGBA', layout: [{ offset: 0, stride: width * 4 }] }).finally(() => {
+      this.#copying = false;
+    });
     if (this.#reader !== reader) return;
+    const first = this.#time === null;
+    const time = timeOf(frame);
+    this.#time = time;
+    this.#patches = time === null ? [] : this.#patches.filter((patch) => !shows(time, patch.time));
+    for (const patch of this.#patches) applyPatch(patch, pixels);
     const resized = this.canvas.width !== width || this.canvas.height !== height;
     // Setting a size clears the canvas.
     if (resized) Object.assign(this.canvas, { width, height });
     this.#context ??= this.canvas.getContext('2d', { alpha: false });
     this.#context?.putImageData(pixels, 0, 0);
     this.painted(resized);
+    if (first && time !== null) this.timed();
   }
 }

@@ -6,6 +6,8 @@ export interface PeerEvents {
   send(event: string, payload: unknown): void;
   track(track: MediaStreamTrack): void;
   channel(message: ChannelMessage): void;
+  /** A small change, before the frame that shows it. */
+  patch(data: ArrayBuffer): void;
   /** The tracks are about to end; the picture can still be copied. */
   closing(): void;
   /** Media and data channel are up. */
@@ -32,6 +34,7 @@ export class Peer {
   /** Smoothed round trip of the data channel in milliseconds, null before the first answer. */
   roundTrip: number | null = null;
   #channel: RTCDataChannel | null = null;
+  #patches: RTCDataChannel | null = null;
   #early: RTCIceCandidateInit[] = [];
   #described = false;
   #closed = false;
@@ -100,6 +103,16 @@ export class Peer {
     if (!this.open) return false;
     this.#channel?.send(data);
     return true;
+  }
+
+  /** Asks the server for patches, by the channel that they come on. */
+  takePatches(): void {
+    if (this.#closed || this.#patches) return;
+    this.#patches = this.connection.createDataChannel('patches');
+    this.#patches.binaryType = 'arraybuffer';
+    this.#patches.onmessage = ({ data }) => {
+      if (data instanceof ArrayBuffer) this.events.patch(data);
+    };
   }
 
   close(): void {

@@ -41,16 +41,20 @@ export class Player {
     this.canvas,
     (resized) => this.#painted(resized),
     () => this.#showVideo(),
+    () => this.patchable(),
   );
   /** The canvas shows the picture, frame by frame. */
   #painting = false;
   #frames = 0;
+  #patches = 0;
   #frameHandle = 0;
   #previous: { time: number; bytes: number; packets: number; lost: number; frames: number; decode: number; jitter: number; emitted: number } | null = null;
 
   constructor(
     /** Called when the picture's size or `blocked` changed. */
     readonly changed: () => void,
+    /** Called when `patch` is of use from now on, for each track. */
+    readonly patchable: () => void = () => {},
   ) {
     this.video.muted = true;
     this.video.autoplay = true;
@@ -89,6 +93,16 @@ export class Player {
   /** Frames shown so far. */
   get frames(): number {
     return this.#frames;
+  }
+
+  /** Patches shown so far. */
+  get patches(): number {
+    return this.#patches;
+  }
+
+  /** Shows a small change before the frame that shows it too. */
+  patch(data: ArrayBuffer): void {
+    if (this.#painting && this.#painter.patch(data)) this.#patches++;
   }
 
   add(track: MediaStreamTrack): void {

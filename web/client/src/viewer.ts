@@ -10,7 +10,7 @@ import { PointerQueue } from './pointer-queue.ts';
 import { Pointers } from './pointers.ts';
 import { isHost, takesControlByUse } from './room.ts';
 import { TextInput } from './text-input.ts';
-import { Wheel } from './wheel.ts';
+import { type FineKind, FineWheel, PIXELS_PER_E, Wheel } from './wheel.ts';
 import { styles } from './viewer-style.ts';
 
 export interface ViewerEvents {
@@ -25,6 +25,8 @@ export interface ViewerEvents {
 }
 
 const BUTTONS = [1, 2, 3, 8, 9];
+/** Wheel clicks of a pinch take so many times less than others. */
+const PINCH_GAIN = 6;
 
 /** Shows a connection's picture inside an element and sends what the person does there. */
 export class Viewer extends Emitter<ViewerEvents> {
@@ -40,6 +42,7 @@ export class Viewer extends Emitter<ViewerEvents> {
   #origin = { x: 0, y: 0 };
   #buttons = new Set<number>();
   #wheel = new Wheel();
+  #fine = new FineWheel();
   #gestures: Gestures;
   #queue: PointerQueue;
   #abort = new AbortController();
@@ -51,10 +54,13 @@ export class Viewer extends Emitter<ViewerEvents> {
     container: HTMLElement,
   ) {
     super();
-    this.player = new Player(() => {
-      this.layout();
-      this.emit('blocked', this.player.blocked);
-    });
+    this.player = new Player(
+      () => {
+        this.layout();
+        this.emit('blocked', this.player.blocked);
+      },
+      () => connection.peer?.takePatches(),
+    );
     const platform = navigator.platform;
     this.keyboard = new Keyboard((keysym, down) => {
       if (down) this.#queue.flush();
@@ -180,6 +186,7 @@ export class Viewer extends Emitter<ViewerEvents> {
     let wasHost = isHost(connection.room);
     this.#off.push(
       connection.on('track', (track) => this.player.add(track)),
+      connection.on('patch', (data) => this.player.patch(data)),
       connection.on('closing', () => this.player.hold()),
       connection.on('channel', (message) => {
         if (message.type === 'image') void this.#cursor.set(message);
@@ -307,14 +314,32 @@ export class Viewer extends Emitter<ViewerEvents> {
 
   #wheelTurned(event: WheelEvent): void {
     event.preventDefault();
+    // Firefox tells lines only to those who ask for the mode first.
+    const mode = event.deltaMode;
     const at = this.#at(event);
     this.#queue.move(at.x, at.y);
+    const control = event.ctrlKey || (event.metaKey && this.keyboard.options.mac);
     // A pinch on a touchpad comes as a wheel with Control that nobody pressed, in much smaller steps.
-    const gain = event.ctrlKey && !this.keyboard.control && Math.abs(event.deltaY) < 50 ? 6 : 1;
-    const clicks = this.#wheel.add(event.deltaX * gain, event.deltaY * gain, event.deltaMode, event.timeStamp);
+    const pinch = event.ctrlKey && !this.keyboard.control && Math.abs(event.deltaY) < 50;
+    if (this.#fine.takes(event) && (pinch || !control) && this.#scrollFinely(event.deltaX, event.deltaY, pinch ? 'pinch' : 'scroll')) return;
+    const gain = pinch ? PINCH_GAIN : 1;
+    this.#turn(event.deltaX * gain, event.deltaY * gain, mode, event.timeStamp, control);
+  }
+
+  /** False when only clicks of a wheel can be sent. */
+  #scrollFinely(deltaX: number, deltaY: number, kind: FineKind): boolean {
+    if (!this.connection.scrollsFinely) return false;
+    const units = this.#fine.units(deltaX, deltaY, kind);
+    if (!units) return true;
+    this.#queue.flush();
+    this.connection.scrollFinely(units.x, units.y, kind);
+    return true;
+  }
+
+  #turn(deltaX: number, deltaY: number, mode: number, time: number, control: boolean): void {
+    const clicks = this.#wheel.add(deltaX, deltaY, mode, time);
     if (!clicks) return;
     this.#queue.flush();
-    const control = event.ctrlKey || (event.metaKey && this.keyboard.options.mac);
     this.connection.scroll(clicks.x, clicks.y, control);
   }
 
@@ -326,12 +351,13 @@ export class Viewer extends Emitter<ViewerEvents> {
     } else if (gesture.type === 'move') {
       this.#queue.move(at.x, at.y);
     } else if (gesture.type === 'scroll') {
+      const scale = this.#screen().width / Math.max(1, this.#picture.width);
+      if (this.#scrollFinely(gesture.deltaX * scale, gesture.deltaY * scale, 'drag')) return;
       // Fingers move the page itself, so less travel than a wheel's makes a click.
-      const clicks = this.#wheel.add(gesture.deltaX * 1.5, gesture.deltaY * 1.5, 0, performance.now());
-      if (clicks) this.connection.scroll(clicks.x, clicks.y, false);
+      this.#turn(gesture.deltaX * 1.5, gesture.deltaY * 1.5, 0, performance.now(), false);
     } else {
-      this.#queue.flush();
-      this.connection.scroll(0, gesture.delta, true);
+      const pixels = -gesture.growth * PIXELS_PER_E;
+      if (!this.#scrollFinely(0, pixels, 'pinch')) this.#turn(0, pixels * PINCH_GAIN, 0, performance.now(), true);
     }
   }
 

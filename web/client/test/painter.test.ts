@@ -7,8 +7,8 @@ let push: (frame: VideoFrame) => void;
 let fail: (error: Error) => void;
 let put: ReturnType<typeof vi.fn>;
 
-const frame = (width: number, height: number) => {
-  const value = { displayWidth: width, displayHeight: height, close: vi.fn(), copyTo: vi.fn(async (into: Uint8ClampedArray) => { into.fill(7); return []; }) };
+const frame = (width: number, height: number, rtpTimestamp?: number) => {
+  const value = { displayWidth: width, displayHeight: height, metadata: () => ({ rtpTimestamp }), close: vi.fn(), copyTo: vi.fn(async (into: Uint8ClampedArray) => { into.fill(7); return []; }) };
   return value as typeof value & VideoFrame;
 };
 const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
@@ -16,8 +16,8 @@ const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve
 const painter = () => {
   const canvas = document.createElement('canvas');
   vi.spyOn(canvas, 'getContext').mockReturnValue({ putImageData: put } as unknown as never);
-  const calls = { painted: vi.fn(), gaveUp: vi.fn() };
-  return { canvas, ...calls, painter: new Painter(canvas, calls.painted, calls.gaveUp) };
+  const calls = { painted: vi.fn(), gaveUp: vi.fn(), timed: vi.fn() };
+  return { canvas, ...calls, painter: new Painter(canvas, calls.painted, calls.gaveUp, calls.timed) };
 };
 
 beforeEach(() => {
@@ -78,6 +78,42 @@ describe('Painter', () => {
     await settled();
     expect(two.close).toHaveBeenCalledOnce();
     expect(painted).toHaveBeenCalledOnce();
+  });
+
+  it('paints a patch at once and over older frames, until a frame shows the same', async () => {
+    const { timed, painter: it } = painter();
+    // The second of four tiles of 32×32 in one colour.
+    const patch = (time: number, red: number) => new Uint8Array([1, 0, 0, 0, time, 0, 32, 0, 32, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0, 1, red, 0, 0]).buffer;
+    const corners = () => { const image = put.mock.lastCall?.[0] as ImageData; return [image.data[0], image.data[16 * 4]]; };
+    it.start(track);
+    expect(it.patch(patch(5, 50))).toBe(false);
+    push(frame(32, 32, 10));
+    await settled();
+    expect(timed).toHaveBeenCalledOnce();
+    expect([it.patch(patch(10, 50)), it.patch(patch(9, 50)), it.patch(new ArrayBuffer(3))]).toEqual([false, false, false]);
+    expect(it.patch(patch(20, 60))).toBe(true);
+    expect(put.mock.lastCall?.slice(1)).toEqual([0, 0, 16, 0, 16, 16]);
+    expect(corners()).toEqual([7, 60]);
+    push(frame(32, 32, 15));
+    await settled();
+    expect(corners(), 'an older frame does not take it away').toEqual([7, 60]);
+    push(frame(32, 32, 20));
+    await settled();
+    expect(corners(), 'the frame of the change shows it itself').toEqual([7, 7]);
+    push(frame(48, 32, 30));
+    await settled();
+    expect(it.patch(patch(40, 60)), 'of another size').toBe(false);
+    it.stop();
+    expect(it.patch(patch(50, 60)), 'stopped').toBe(false);
+  });
+
+  it('takes no patches where frames have no time', async () => {
+    const { timed, painter: it } = painter();
+    it.start(track);
+    push(frame(32, 32));
+    await settled();
+    expect(timed).not.toHaveBeenCalled();
+    expect(it.patch(new Uint8Array([1, 0, 0, 0, 9, 0, 32, 0, 32]).buffer)).toBe(false);
   });
 
   it('is told by the browser whether it can', () => {

@@ -176,6 +176,7 @@ pub(crate) struct Seen {
     pub(crate) key: bool,
     pub(crate) size: (u16, u16),
     pub(crate) at: Instant,
+    pub(crate) captured_at: Instant,
     pub(crate) data: Vec<u8>,
     pub(crate) source: Picture,
 }
@@ -208,7 +209,8 @@ impl Watch {
         let inspector = move |frame: &VideoFrame, source: &Picture| {
             let size = (frame.width, frame.height);
             let source = source.clone();
-            let seen = Seen { key: frame.key, size, at: Instant::now(), data: frame.data.to_vec(), source };
+            let (captured_at, data) = (frame.captured_at, frame.data.to_vec());
+            let seen = Seen { key: frame.key, size, at: Instant::now(), captured_at, data, source };
             writer.frames.lock().push(seen);
             writer.more.notify_all();
         };

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glasshouse_media::Rendition;
+use glasshouse_media::{PATCH_TIME, Rendition};
 use mio::{Events, Poll, Token};
 use str0m::{RtcError, config::DtlsCert};
 
@@ -23,7 +23,7 @@ use crate::{
     packetize::Packets,
     ports::{Ports, Source, Whose},
     sources::Sources,
-    viewer::{Viewer, World},
+    viewer::{self, Viewer, World},
 };
 
 /// Event token of the inbox.
@@ -70,6 +70,8 @@ pub(crate) struct Engine {
     delays: Arc<Delays>,
     /// When the changes were noticed that this turn's packets show.
     sent: Vec<Instant>,
+    /// The change that the last patch showed to all who watch.
+    patched: Option<Instant>,
     stopping: bool,
 }
 
@@ -114,6 +116,7 @@ impl Engine {
             rated: now,
             delays,
             sent: Vec::new(),
+            patched: None,
             stopping: false,
         })
     }
@@ -180,7 +183,7 @@ impl Engine {
             self.command(command);
         }
         for media in batch.media.drain(..) {
-            self.media(&media);
+            self.media(media);
         }
         for rendition in batch.missed.drain(..) {
             for slot in 0..self.slots.len() {
@@ -316,10 +319,10 @@ impl Engine {
         self.inbox.close();
     }
 
-    fn media(&mut self, media: &Media) {
+    fn media(&mut self, media: Media) {
         match media {
             Media::Video(frame) => {
-                let Some(packets) = Packets::new(frame) else { return };
+                let Some(packets) = Packets::new(&frame) else { return };
                 let packets = Arc::new(packets);
                 let mut wanted = false;
                 for slot in 0..self.slots.len() {
@@ -331,7 +334,7 @@ impl Engine {
                         });
                     }
                 }
-                if wanted {
+                if wanted && self.patched != Some(frame.damaged_at) {
                     self.sent.push(frame.damaged_at);
                 }
             }
@@ -340,9 +343,25 @@ impl Engine {
                 for slot in 0..self.slots.len() {
                     if self.slots[slot].as_ref().is_some_and(|viewer| viewer.listens()) {
                         self.with(slot, |viewer, world| {
-                            if viewer.audio(packet, &data, world) { viewer.tick(world.now) } else { Ok(()) }
+                            if viewer.audio(&packet, &data, world) { viewer.tick(world.now) } else { Ok(()) }
                         });
                     }
+                }
+            }
+            Media::Patch(mut patch) => {
+                let time = viewer::rtp_time(patch.captured_at, self.epoch);
+                patch.bytes[PATCH_TIME].copy_from_slice(&time.to_be_bytes());
+                let (mut sent, mut all) = (false, true);
+                for slot in 0..self.slots.len() {
+                    let viewer = self.slots[slot].as_ref();
+                    let got = viewer.is_some_and(|viewer| viewer.takes_patches())
+                        && self.with(slot, |viewer, _| Ok(viewer.patch(&patch.bytes))) == Some(true);
+                    sent |= got;
+                    all &= got || self.slots[slot].as_ref().is_none_or(|viewer| viewer.shown().is_none());
+                }
+                if sent {
+                    self.sent.push(patch.damaged_at);
+                    self.patched = all.then_some(patch.damaged_at);
                 }
             }
         }

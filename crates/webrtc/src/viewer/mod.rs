@@ -21,6 +21,8 @@ use str0m::{
     net::{Protocol, Receive},
 };
 
+pub(crate) use queue::rtp_time;
+
 use crate::{
     ConnectOptions, Event, VideoChoice, VideoState, ViewerId, ViewerStats,
     adapt::Adapter,
@@ -41,6 +43,8 @@ const REST_TICK: Duration = Duration::from_secs(1);
 /// Shortest time between key frame requests of one viewer, and when an unanswered one is repeated.
 const KEY_REQUEST_INTERVAL: Duration = Duration::from_millis(300);
 const KEY_REQUEST_REPEAT: Duration = Duration::from_secs(1);
+/// Name of the channel that a viewer makes who paints patches.
+const PATCHES: &str = "patches";
 /// Addresses remembered of one viewer.
 const MAX_REMOTES: usize = 8;
 
@@ -80,6 +84,8 @@ pub(crate) struct Viewer {
     /// Name of the channel that the viewer makes instead of us; nothing is sent on it.
     their_channel: Option<&'static str>,
     channel_open: bool,
+    /// Where patches go, if the viewer takes them.
+    patches: Option<ChannelId>,
     pending: Option<SdpPendingOffer>,
     pub(crate) local: Vec<Candidate>,
     pub(crate) ufrags: Vec<String>,
@@ -107,6 +113,8 @@ pub(crate) struct Viewer {
     current: Option<Rendition>,
     next: Option<Rendition>,
     listening: bool,
+    /// Patches are held for it.
+    patching: bool,
     need_key: bool,
     key_requested: Instant,
 
@@ -149,6 +157,7 @@ impl Viewer {
             channel: offered.channel,
             their_channel: offered.their_channel,
             channel_open: false,
+            patches: None,
             pending: offered.pending,
             local,
             ufrags: vec![names.ufrag],
@@ -170,6 +179,7 @@ impl Viewer {
             current: None,
             next: None,
             listening: false,
+            patching: false,
             need_key: true,
             key_requested: now,
             waiting: VecDeque::new(),
@@ -202,6 +212,18 @@ impl Viewer {
         }
         let channel = self.channel.and_then(|channel| self.rtc.channel(channel));
         channel.is_some_and(|mut channel| channel.write(true, message).unwrap_or(false))
+    }
+
+    /// Whether patches are of use: they go with the frames of the best rendition, onto a picture that is there.
+    pub(crate) fn takes_patches(&self) -> bool {
+        self.patching && !self.need_key && self.current.is_some_and(|current| current.quality == Quality::High)
+    }
+
+    /// Sends a patch, unless an earlier one still waits: the frame comes anyway. Returns whether it was sent.
+    pub(crate) fn patch(&mut self, message: &[u8]) -> bool {
+        let channel = self.patches.and_then(|channel| self.rtc.channel(channel));
+        channel
+            .is_some_and(|mut channel| channel.buffered_amount() == 0 && channel.write(true, message).unwrap_or(false))
     }
 
     /// Whether a channel is the one for messages: ours, or the first of the viewer's with the right name.
@@ -339,7 +361,15 @@ impl Viewer {
                 self.channel_open = true;
                 (world.events)(Event::DataOpen(self.id));
             }
+            RtcEvent::ChannelOpen(channel, label) if label == PATCHES && self.patches.is_none() => {
+                self.patches = Some(channel);
+                self.retarget(world);
+            }
             RtcEvent::ChannelClose(channel) if Some(channel) == self.channel => self.channel_open = false,
+            RtcEvent::ChannelClose(channel) if Some(channel) == self.patches => {
+                self.patches = None;
+                self.retarget(world);
+            }
             RtcEvent::ChannelData(data) if Some(data.id) == self.channel => {
                 (world.events)(Event::Data(self.id, data.data));
             }
@@ -393,6 +423,9 @@ impl Viewer {
         }
         if std::mem::take(&mut self.listening) {
             sources.release_audio();
+        }
+        if std::mem::take(&mut self.patching) {
+            sources.release_patches();
         }
     }
 

@@ -27,6 +27,11 @@ const NEAR_RATE: f64 = 50e6;
 /// with any other maximum its renderer holds frames for the next refresh of the screen, 10 ms later at the median.
 const MAX_PLAYOUT: u64 = 0;
 
+/// The RTP timestamp of a picture whose pixels were read then; wraps as they do.
+pub(crate) fn rtp_time(captured_at: Instant, epoch: Instant) -> u32 {
+    (captured_at.saturating_duration_since(epoch).as_micros() * 9 / 100) as u32
+}
+
 impl Viewer {
     pub(super) fn drop_waiting(&mut self) {
         self.stats.frames_dropped += self.waiting.len() as u64;
@@ -64,9 +69,7 @@ impl Viewer {
             self.need_key = true;
             return false;
         }
-        let elapsed = packets.captured_at.saturating_duration_since(world.epoch);
-        // Wraps as RTP timestamps do.
-        let mut time = (elapsed.as_micros() * 9 / 100) as u32;
+        let mut time = rtp_time(packets.captured_at, world.epoch);
         if let Some(last) = self.last_time
             && time.wrapping_sub(last).cast_signed() <= 0
         {

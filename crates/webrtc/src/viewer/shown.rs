@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use glasshouse_media::{Rendition, VideoCodec};
+use glasshouse_media::{Quality, Rendition, VideoCodec};
 use str0m::bwe::Bitrate;
 
 use super::{Viewer, World};
@@ -87,6 +87,11 @@ impl Viewer {
         if listen != self.listening {
             self.listening = listen;
             if listen { sources.acquire_audio() } else { sources.release_audio() }
+        }
+        let patching = self.patches.is_some() && target.is_some_and(|target| target.quality == Quality::High);
+        if patching != self.patching {
+            self.patching = patching;
+            if patching { sources.acquire_patches() } else { sources.release_patches() }
         }
         self.report(world);
     }
