@@ -34,6 +34,7 @@ mod relay;
 mod rider;
 mod routes;
 mod scan;
+mod scroll;
 mod upstream;
 mod wheel;
 
@@ -42,5 +43,6 @@ pub use front::{Page, Target, refuse_foreign};
 pub use gate::{Config, Gate};
 pub use pages::Watching;
 pub use policy::{Policy, Power};
+pub use scroll::{Beneath, Distance, Scroller, Way};
 pub use upstream::{Stream, Upstream};
 pub use wheel::{Act, Call, Client, MAX_PATIENCE, PATIENCE, Pending, Seat, Turn, Wheel};

@@ -38,7 +38,7 @@ const BAR: f64 = 40.0;
 /// Tells where a page's own pixels begin, and how large they are.
 const LOOK: &str = "[outerWidth, innerWidth, innerHeight, devicePixelRatio]";
 
-type Socket = WebSocketStream<Box<dyn Stream>>;
+pub(crate) type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// Where a page is, in pixels of the screen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -167,7 +167,7 @@ async fn run(pages: Arc<Pages>, mut asked: watch::Receiver<u64>) {
 }
 
 /// Opens the browser's own WebSocket.
-async fn connect(upstream: &Upstream) -> io::Result<Socket> {
+pub(crate) async fn connect(upstream: &Upstream) -> io::Result<Socket> {
     let stream = upstream.connect().await?;
     let body = ask::ask(stream, "GET", "/json/version", &[]).await?.body(MAX_MESSAGE).await?;
     let version = serde_json::from_slice::<Value>(&body)?;

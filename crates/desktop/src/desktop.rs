@@ -265,6 +265,12 @@ impl Desktop {
         }
     }
 
+    /// Hands [fine scrolling](Input::Fine) to somebody who may be able to do it; once. What is held back by Control or a button
+    /// that is down goes by wheel clicks.
+    pub fn attach_scroller(&self, scroller: crate::Scroller) {
+        self.queue.attach_scroller(scroller);
+    }
+
     /// Waits until all input so far has been handed to the display.
     ///
     /// # Errors

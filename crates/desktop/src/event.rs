@@ -23,6 +23,11 @@ pub enum Input {
         /// Hold Control around it (zoom).
         control: bool,
     },
+    /// Fine scrolling, by whoever scrolls finely below the pointer ([`Desktop::attach_scroller`](crate::Desktop::attach_scroller)),
+    /// else by wheel clicks once there is enough for one.
+    Fine(Fine),
+    /// Fine scrolling by wheel clicks, whatever is below the pointer.
+    FineClicks(Fine),
     /// X button 1–15 down; ignored when it is down already.
     ButtonDown(u32),
     /// X button up; ignored when it is not down.
@@ -34,6 +39,63 @@ pub enum Input {
     /// Releases everything that is down.
     ReleaseAll,
 }
+
+/// Scrolling by any distance, as touchpads and fingers do: positive x moves on to the right, positive y down, as in the DOM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fine {
+    /// Horizontal, in 256ths of a pixel.
+    pub x: i32,
+    /// Vertical, in 256ths of a pixel.
+    pub y: i32,
+    /// What a pixel is here.
+    pub kind: FineKind,
+}
+
+impl Fine {
+    /// Units to a pixel.
+    pub const UNITS: i32 = 256;
+    /// Furthest that one input goes on each axis, in units; what is more is cut off.
+    pub const MAX: i32 = 16_384 * Self::UNITS;
+
+    /// This and then `more` of the same kind.
+    pub(crate) fn and(self, more: Self) -> Self {
+        let add = |a: i32, b: i32| a.saturating_add(b).clamp(-Self::MAX, Self::MAX);
+        Self { x: add(self.x, more.x), y: add(self.y, more.y), kind: self.kind }
+    }
+}
+
+/// What fine scrolling does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FineKind {
+    /// Scrolls by device-independent pixels, as a touchpad does.
+    Scroll,
+    /// Scrolls by pixels of the screen, so that what is below a finger stays there.
+    Drag,
+    /// Pinches: vertical only, 100 pixels up make everything larger by e, as browsers report it with Control.
+    Pinch,
+}
+
+/// What is below the pointer: a window that a window manager manages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beneath {
+    /// X window.
+    pub window: u32,
+    /// The pointer on the screen in pixels.
+    pub pointer: (i32, i32),
+    /// Left and top of the window's inside on the screen in pixels.
+    pub place: (i32, i32),
+    /// Its size in pixels.
+    pub size: (u16, u16),
+    /// Its title, at most 1,024 bytes of it.
+    pub title: Arc<str>,
+    /// Whether Shift is held.
+    pub shift: bool,
+    /// Whether Alt is held.
+    pub alt: bool,
+}
+
+/// Scrolls finely what is below the pointer, later, if it says so; else it is done by wheel clicks. Must not block.
+pub type Scroller = Box<dyn Fn(&Beneath, Fine) -> bool + Send + Sync>;
 
 /// The pointer's image.
 #[derive(Debug, Clone)]

@@ -22,6 +22,8 @@ pub(crate) use config::DEVTOOLS_PORT;
 pub use config::{App, Config, Display, MAX_SIZE, MIN_SIZE, OnExit, PROXY_PORT, Size, Walls};
 pub use desktop::Desktop;
 pub use error::Error;
-pub use event::{Cursor, Event, Input, KeyboardMap, KeyboardModifiers, ProgramState};
+pub use event::{
+    Beneath, Cursor, Event, Fine, FineKind, Input, KeyboardMap, KeyboardModifiers, ProgramState, Scroller,
+};
 pub use launch::{Ended, Launch, Launched};
 pub use x::thumbnail::Thumbnail;

@@ -8,6 +8,7 @@ mod cli;
 mod computer;
 mod doctor;
 mod exec;
+mod fine;
 mod front;
 mod glance;
 mod kernel_ports;

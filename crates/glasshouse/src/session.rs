@@ -33,7 +33,7 @@ use crate::{
     behind,
     claim::Claimed,
     cli::{AppName, Codec, Glx, OnExit, ProgramsMode, Provider, SessionOptions},
-    computer, kernel_ports, mcp,
+    computer, fine, kernel_ports, mcp,
     port::Port,
     programs::Programs,
     readings, rest,
@@ -195,6 +195,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
     let programs = Programs::new(&server, trail.recorder());
     let automation = automation::gate(&options, managed.map(Managed::cdp_token), &desktop, &programs)?;
     let gate = automation.as_ref().map(|automation| automation.gate.clone());
+    let scroller = gate.as_ref().map(|gate| fine::attach(&desktop, gate));
     let computer = computer::make(&options, &desktop, &server, &programs);
     let rfb = vnc::make(&options, &desktop, &server);
     let inner = server.router_with_page(automation::page(gate.clone(), computer.clone(), rfb.clone(), None));
@@ -262,7 +263,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
         }
     }
 
-    drop((socket, kernel));
+    drop((socket, kernel, scroller));
     sleeper.abort();
     engine.stop();
     video.stop();

@@ -1,6 +1,6 @@
 //! Input of members: from the data channel and from the WebSocket to the desktop.
 
-use glasshouse_desktop::Input;
+use glasshouse_desktop::{Fine, Input};
 use glasshouse_room::{Now, Point};
 use glasshouse_webrtc::ViewerId;
 
@@ -51,6 +51,7 @@ impl Server {
             match message {
                 Message::Move { x, y } => inner.move_pointer(state, &session, x.into(), y.into()),
                 Message::Scroll { x, y, control } => inner.scroll(x.into(), y.into(), control),
+                Message::Fine(by) => inner.fine(by),
                 Message::KeyDown(keysym) => inner.key(Input::KeyDown, keysym),
                 Message::KeyUp(keysym) => inner.key(Input::KeyUp, keysym),
                 Message::ButtonDown(button) => inner.button(Input::ButtonDown, button),
@@ -128,6 +129,12 @@ impl Inner {
         let (x, y) = (x.clamp(-MAX_CLICKS, MAX_CLICKS), y.clamp(-MAX_CLICKS, MAX_CLICKS));
         if (x, y) != (0, 0) {
             self.desk.input(Input::Scroll { x, y, control });
+        }
+    }
+
+    fn fine(&self, by: Fine) {
+        if (by.x, by.y) != (0, 0) {
+            self.desk.input(Input::Fine(by));
         }
     }
 

@@ -1,12 +1,16 @@
 //! The binary messages of neko v3's data channel: `u8` opcode, `u16` length, body; big endian.
 //!
-//! From the client the length is that of the body, from the server it is that of the whole message.
+//! Fine scrolling is a message of our own beside them. From the client the length is that of the body, from the server it is that of the whole message.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use glasshouse_desktop::Cursor;
+use glasshouse_desktop::{Cursor, Fine, FineKind};
 
 /// Largest message taken from a client, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Opcode of fine scrolling: `i32` x and y in 256ths of a pixel, positive being right and down, and `u8` kind: 0 scrolls by
+/// device-independent pixels, 1 by pixels of the screen, 2 pinches. Far from those of neko, so that they do not meet.
+const FINE: u8 = 0x40;
 
 /// What a touch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub enum Message {
         /// With Control held.
         control: bool,
     },
+    /// Fine scrolling, which is ours and not neko's; at most [`Fine::MAX`] on each axis.
+    Fine(Fine),
     /// X keysym down.
     KeyDown(u32),
     /// X keysym up.
@@ -80,6 +86,9 @@ pub enum DecodeError {
     /// No message has this opcode.
     #[error("unknown opcode {0:#04x}")]
     Opcode(u8),
+    /// There is no such kind of fine scrolling.
+    #[error("unknown kind of scrolling {0:#04x}")]
+    Kind(u8),
 }
 
 /// Decodes one message of a client. Bytes after the body are ignored, and so is the length, except that SCROLL has an
@@ -117,6 +126,17 @@ pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
             y: i32::from_be_bytes(body.take()?),
             pressure: u8::from_be_bytes(body.take()?),
         },
+        FINE => {
+            let (x, y) = (i32::from_be_bytes(body.take()?), i32::from_be_bytes(body.take()?));
+            let kind = match u8::from_be_bytes(body.take()?) {
+                0 => FineKind::Scroll,
+                1 => FineKind::Drag,
+                2 => FineKind::Pinch,
+                kind => return Err(DecodeError::Kind(kind)),
+            };
+            let bound = |distance: i32| distance.clamp(-Fine::MAX, Fine::MAX);
+            Message::Fine(Fine { x: bound(x), y: bound(y), kind })
+        }
         opcode => return Err(DecodeError::Opcode(opcode)),
     })
 }

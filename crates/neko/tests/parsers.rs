@@ -1,7 +1,7 @@
 //! The two parsers of what clients send: the contract's examples, and a lot of nonsense.
 #![allow(clippy::unwrap_used)]
 
-use glasshouse_desktop::Cursor;
+use glasshouse_desktop::{Cursor, Fine, FineKind};
 use glasshouse_neko::{
     events::{self, ClientEvent, ParseError},
     payload::{self, DecodeError, Message, TouchPhase},
@@ -24,6 +24,12 @@ fn examples_of_the_contract() {
             "08 00 0d 00 00 00 00 00 00 02 80 00 00 01 68 80",
             Message::Touch { phase: TouchPhase::Begin, id: 0, x: 640, y: 360, pressure: 128 },
         ),
+        // Ours.
+        ("40 00 09 ff ff ff 00 00 00 01 80 00", Message::Fine(Fine { x: -256, y: 384, kind: FineKind::Scroll })),
+        (
+            "40 00 09 80 00 00 00 7f ff ff ff 02",
+            Message::Fine(Fine { x: -Fine::MAX, y: Fine::MAX, kind: FineKind::Pinch }),
+        ),
     ] {
         assert_eq!(payload::decode(&hex(bytes)), Ok(message), "{bytes}");
         let mut longer = hex(bytes);
@@ -42,6 +48,7 @@ fn examples_of_the_contract() {
     let image = payload::cursor_image(&cursor);
     assert_eq!((&image[..11], image.len()), (&hex("02 01 37 00 18 00 18 00 04 00 04")[..], 311));
     assert_eq!(payload::decode(&[0x2a, 0, 0]), Err(DecodeError::Opcode(0x2a)));
+    assert_eq!(payload::decode(&hex("40 00 09 00 00 00 00 00 00 00 00 03")), Err(DecodeError::Kind(3)));
     assert_eq!(payload::decode(&vec![1; payload::MAX_MESSAGE + 1]), Err(DecodeError::Long));
 }
 
@@ -67,9 +74,9 @@ fn bytes_never_panic_and_decode_only_what_has_its_length() {
     for _ in 0..200_000 {
         let length = random.below(24);
         let bytes: Vec<u8> =
-            (0..length).map(|i| (random.next() >> 8) as u8 & if i == 0 { 0x0f } else { 0xff }).collect();
+            (0..length).map(|i| (random.next() >> 8) as u8 & if i == 0 { 0x4f } else { 0xff }).collect();
         if payload::decode(&bytes).is_ok() {
-            assert!(bytes.len() >= 7 && (1..=10).contains(&bytes[0]), "{bytes:?}");
+            assert!(bytes.len() >= 7 && matches!(bytes[0], 1..=10 | 0x40), "{bytes:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 mod common;
 
 use common::{Harness, Member};
-use glasshouse_desktop::Input;
+use glasshouse_desktop::{Fine, FineKind, Input};
 use glasshouse_media::{Quality, VideoCodec};
 use glasshouse_webrtc::{Event, VideoState, ViewerId};
 use serde_json::json;
@@ -127,10 +127,11 @@ async fn the_data_channel() {
     let pong = h.media.data.lock().pop().unwrap().1;
     assert_eq!(pong[..11], [3, 0, 19, 0, 0, 1, 0x8b, 0xcf, 0xe5, 0x69, 0x8b]);
     data(&[3, 0, 4, 0, 0, 0, 0x61]);
+    data(&[0x40, 0, 9, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
     data(&[0xff, 0, 0]);
     data(&[1, 0]);
     assert_eq!(h.desk.take_inputs(), [], "not host");
-    assert_eq!(h.metric(r#"glasshouse_rejected_input_total{kind="not_host"}"#).await, 1);
+    assert_eq!(h.metric(r#"glasshouse_rejected_input_total{kind="not_host"}"#).await, 2);
     assert_eq!(h.metric(r#"glasshouse_rejected_input_total{kind="data_channel"}"#).await, 2);
 
     ann.client.say("control/request", json!(null)).await;
@@ -138,6 +139,8 @@ async fn the_data_channel() {
     data(&[1, 0, 4, 0, 10, 0, 20]);
     data(&[1, 0, 4, 0xff, 0xff, 0xff, 0xff]);
     data(&[2, 0, 5, 0, 0, 0xff, 0xff, 1]);
+    data(&[0x40, 0, 9, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x80, 1]);
+    data(&[0x40, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     data(&[5, 0, 4, 0, 0, 0, 1]);
     data(&[6, 0, 4, 0, 0, 0, 1]);
     data(&[5, 0, 4, 0xff, 0, 0, 1]);
@@ -147,6 +150,7 @@ async fn the_data_channel() {
             Input::Move { x: 10, y: 20 },
             Input::Move { x: 1279, y: 719 },
             Input::Scroll { x: 0, y: -1, control: true },
+            Input::Fine(Fine { x: 0, y: -128, kind: FineKind::Drag }),
             Input::ButtonDown(1),
             Input::ButtonUp(1)
         ]

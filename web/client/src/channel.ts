@@ -35,6 +35,15 @@ export function encodeScroll(deltaX: number, deltaY: number, control: boolean): 
   return view.buffer;
 }
 
+/** Scrolls finely, in 256ths of a pixel, in the DOM's direction. A message of our own: docs/protocol.md. */
+export function encodeFine(x: number, y: number, kind: 'scroll' | 'drag' | 'pinch'): ArrayBuffer {
+  const view = message(0x40, 9);
+  view.setInt32(3, clamp(x, -0x80000000, 0x7fffffff));
+  view.setInt32(7, clamp(y, -0x80000000, 0x7fffffff));
+  view.setUint8(11, { scroll: 0, drag: 1, pinch: 2 }[kind]);
+  return view.buffer;
+}
+
 export const encodeKeyDown = (keysym: number): ArrayBuffer => number(0x03, keysym);
 export const encodeKeyUp = (keysym: number): ArrayBuffer => number(0x04, keysym);
 export const encodeButtonDown = (button: number): ArrayBuffer => number(0x05, button);

@@ -4,8 +4,8 @@ export type Gesture =
   | { type: 'button'; button: number; down: boolean; x: number; y: number }
   /** DOM direction: positive `deltaY` moves the page on. */
   | { type: 'scroll'; deltaX: number; deltaY: number; x: number; y: number }
-  /** Ctrl+wheel; positive `delta` zooms in. */
-  | { type: 'zoom'; delta: number; x: number; y: number };
+  /** `growth` is the natural logarithm of how much larger it gets. */
+  | { type: 'zoom'; growth: number; x: number; y: number };
 
 const LONG_PRESS = 500;
 const SLOP = 10;
@@ -29,7 +29,7 @@ interface Clock {
 
 /**
  * Recognises tap (click), double tap (double click), drag (button held), long press (right click, at once when the finger rests),
- * two-finger scroll, two-finger tap (right click), three-finger tap (middle click) and pinch (ctrl+wheel).
+ * two-finger scroll, two-finger tap (right click), three-finger tap (middle click) and pinch.
  */
 export class Gestures {
   readonly #fingers = new Map<number, Finger>();
@@ -136,6 +136,7 @@ export class Gestures {
       if (Math.abs(ratio - 1) > PINCH && Math.abs(spread - this.#distance) > 2 * SLOP) {
         this.#state = 'pinch';
         this.#moved = true;
+        this.emit({ type: 'move', ...this.#centre });
       } else if (Math.hypot(centre.x - this.#centre.x, centre.y - this.#centre.y) > SLOP) {
         this.#state = 'scroll';
         this.emit({ type: 'move', ...this.#centre });
@@ -145,12 +146,9 @@ export class Gestures {
       this.emit({ type: 'scroll', deltaX: this.#centre.x - centre.x, deltaY: this.#centre.y - centre.y, ...centre });
       this.#centre = centre;
     } else {
-      // One click for every 20 % of growth.
-      const steps = Math.trunc(Math.log(ratio) / Math.log(1.2));
-      if (steps !== this.#zoomed) {
-        this.emit({ type: 'zoom', delta: steps - this.#zoomed, ...this.#centre });
-        this.#zoomed = steps;
-      }
+      const growth = Math.log(Math.max(ratio, Number.MIN_VALUE));
+      if (growth !== this.#zoomed) this.emit({ type: 'zoom', growth: growth - this.#zoomed, ...this.#centre });
+      this.#zoomed = growth;
     }
   }
 

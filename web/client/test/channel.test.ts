@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decode, encodeButtonDown, encodeButtonUp, encodeKeyDown, encodeKeyUp, encodeMove, encodePing, encodeScroll, encodeTouch } from '../src/channel.ts';
+import { decode, encodeButtonDown, encodeButtonUp, encodeFine, encodeKeyDown, encodeKeyUp, encodeMove, encodePing, encodeScroll, encodeTouch } from '../src/channel.ts';
 
 const hex = (data: ArrayBuffer): string => [...new Uint8Array(data)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
 const bytes = (text: string): ArrayBuffer => Uint8Array.from(text.split(' ').map((byte) => parseInt(byte, 16))).buffer;
@@ -39,4 +39,12 @@ it('takes releases and limits', () => {
 it('ignores what is short or unknown', () => {
   for (const text of ['01', '01 00 07 00', '02 00 0b 00 01', '03 00 13 00', '99 00 03']) expect(decode(bytes(text))).toBeNull();
   expect(decode(new ArrayBuffer(0))).toBeNull();
+});
+
+describe('what is our own', () => {
+  it('fine scrolling, with bounds', () => {
+    expect(hex(encodeFine(-256, 384, 'scroll'))).toBe('40 00 09 ff ff ff 00 00 00 01 80 00');
+    expect(hex(encodeFine(-1e12, 1e12, 'pinch'))).toBe('40 00 09 80 00 00 00 7f ff ff ff 02');
+    expect(hex(encodeFine(NaN, 0.4, 'drag'))).toBe('40 00 09 00 00 00 00 00 00 00 00 01');
+  });
 });

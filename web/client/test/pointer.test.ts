@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { place, toScreen, toViewer } from '../src/geometry.ts';
 import { PointerQueue } from '../src/pointer-queue.ts';
-import { Wheel } from '../src/wheel.ts';
+import { FineWheel, Wheel } from '../src/wheel.ts';
 
 describe('place', () => {
   const screen = { width: 1280, height: 720 };
@@ -45,6 +45,34 @@ describe('wheel', () => {
     expect(wheel.add(0, -100, 0, 10)).toEqual({ x: 0, y: 1 });
     wheel.add(0, 90, 0, 1000);
     expect(wheel.add(0, 50, 0, 2000)).toBeNull();
+  });
+});
+
+describe('fine wheel', () => {
+  const turn = (deltaY: number, timeStamp: number, more = {}) => ({ deltaMode: 0, deltaX: 0, deltaY, timeStamp, ...more });
+  it('takes what touchpads send, and no notches', () => {
+    for (const deltaY of [3, -0.5, 40, 99]) expect(new FineWheel().takes(turn(deltaY, 0, { wheelDeltaY: -3 * deltaY }))).toBe(true);
+    for (const deltaY of [100, -120, 240, 53, 80]) expect(new FineWheel().takes(turn(deltaY, 0, { wheelDeltaY: -Math.sign(deltaY) * 120 }))).toBe(false);
+    expect(new FineWheel().takes(turn(3, 0, { deltaMode: 1 }))).toBe(false);
+    expect(new FineWheel().takes(turn(0, 0, { deltaX: 7 }))).toBe(true);
+  });
+  it('takes what is as large as a notch only among others', () => {
+    const wheel = new FineWheel();
+    expect(wheel.takes(turn(30, 0))).toBe(true);
+    expect(wheel.takes(turn(100, 16))).toBe(true);
+    expect(wheel.takes(turn(100, 1000))).toBe(false);
+  });
+  it('loses no fraction', () => {
+    const wheel = new FineWheel();
+    const sum = { x: 0, y: 0 };
+    for (let i = 0; i < 1000; i++) {
+      const units = wheel.units(-1 / 3, 0.001, 'scroll');
+      sum.x += units?.x ?? 0;
+      sum.y += units?.y ?? 0;
+    }
+    expect(Math.abs(sum.x + 256000 / 3)).toBeLessThan(1);
+    expect(Math.abs(sum.y - 256)).toBeLessThanOrEqual(1);
+    expect(wheel.units(0.001, 0, 'pinch')).toBeNull();
   });
 });
 

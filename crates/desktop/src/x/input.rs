@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -21,12 +21,13 @@ use x11rb::{
 use super::{
     Link, Waker, X, XError,
     control::{CORE_KEYBOARD, lock_modifiers},
+    fine::{Clicks, Finder},
     keymap::{self, CONTROL, Keymap, LOCK, Modifiers, Press},
     readers::Readers,
     watch::Seen,
     worker::Work,
 };
-use crate::Input;
+use crate::{Fine, FineKind, Input, Scroller};
 
 /// Inputs that may wait. More than that wait only when the X server is stuck; what is down is released then.
 const MAX_QUEUE: usize = 16_384;
@@ -56,7 +57,10 @@ const MAX_LAZY: usize = 64;
 
 /// Inputs on their way.
 #[derive(Default)]
-pub(crate) struct Queue(Mutex<Waiting>);
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    scroller: OnceLock<Scroller>,
+}
 
 #[derive(Default)]
 struct Waiting {
@@ -67,18 +71,29 @@ struct Waiting {
 
 impl Queue {
     pub(crate) fn push(&self, input: Input) {
-        let mut queue = self.0.lock();
+        let mut queue = self.waiting.lock();
         if queue.inputs.len() >= MAX_QUEUE {
             queue.inputs.clear();
             queue.inputs.push_back(Input::ReleaseAll);
         }
+        if let (Input::Fine(more), Some(Input::Fine(last))) = (input, queue.inputs.back_mut())
+            && more.kind == last.kind
+        {
+            *last = last.and(more);
+            return;
+        }
         queue.inputs.push_back(input);
+    }
+
+    pub(crate) fn attach_scroller(&self, scroller: Scroller) {
+        // A second one would be a mistake of the caller that costs nothing.
+        let _ = self.scroller.set(scroller);
     }
 
     /// Resolves when what is queued now has been injected; an error when it is lost with the X server.
     pub(crate) fn barrier(&self) -> oneshot::Receiver<()> {
         let (done, wait) = oneshot::channel();
-        let mut queue = self.0.lock();
+        let mut queue = self.waiting.lock();
         // Those who wait no more must not pile up while the server is stuck.
         queue.barriers.retain(|barrier| !barrier.is_closed());
         queue.barriers.push(done);
@@ -86,7 +101,7 @@ impl Queue {
     }
 
     fn take(&self, into: &mut VecDeque<Input>) -> Vec<oneshot::Sender<()>> {
-        let mut queue = self.0.lock();
+        let mut queue = self.waiting.lock();
         std::mem::swap(&mut queue.inputs, into);
         std::mem::take(&mut queue.barriers)
     }
@@ -114,6 +129,8 @@ pub(crate) struct Injector {
     keys: HashMap<u32, u8>,
     /// Buttons that are down, a bit each.
     buttons: u32,
+    finder: Finder,
+    clicks: Clicks,
 }
 
 impl Injector {
@@ -129,6 +146,8 @@ impl Injector {
             pressed: None,
             keys: HashMap::new(),
             buttons: 0,
+            finder: Finder::default(),
+            clicks: Clicks::default(),
         }
     }
 }
@@ -197,6 +216,8 @@ impl Injector {
         match input {
             Input::Move { x: left, y: top } => self.move_to(x, left, top),
             Input::Scroll { x: left, y: up, control } => self.scroll(x, left, up, control),
+            Input::Fine(by) => self.fine(x, by),
+            Input::FineClicks(by) => self.fine_clicks(x, by),
             Input::ButtonDown(button) => {
                 if (1..=MAX_BUTTON).contains(&button) && self.buttons & 1 << button == 0 {
                     self.buttons |= 1 << button;
@@ -241,6 +262,21 @@ impl Injector {
             lock_modifiers(x, ModMask::CONTROL, ModMask::from(0_u8))?;
         }
         Ok(())
+    }
+
+    fn fine(&mut self, x: &X, by: Fine) -> Result<(), XError> {
+        if let Some(scroller) = self.queue.scroller.get()
+            && let Some(beneath) = self.finder.beneath(x, by.kind)?
+            && scroller(&beneath, by)
+        {
+            return Ok(());
+        }
+        self.fine_clicks(x, by)
+    }
+
+    fn fine_clicks(&mut self, x: &X, by: Fine) -> Result<(), XError> {
+        let (left, up) = self.clicks.add(by, Instant::now());
+        self.scroll(x, left, up, by.kind == FineKind::Pinch)
     }
 
     fn key_down(&mut self, x: &X, keysym: u32) -> Result<(), XError> {

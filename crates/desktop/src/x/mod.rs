@@ -3,6 +3,7 @@
 pub(crate) mod clipboard;
 pub(crate) mod control;
 pub(crate) mod cursor;
+mod fine;
 pub(crate) mod input;
 pub(crate) mod keymap;
 mod link;
