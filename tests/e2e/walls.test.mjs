@@ -37,6 +37,16 @@ async function inside(t, script, names, options = [], settings = {}) {
   return { session, ...Object.fromEntries(names.map((name) => [name, readFileSync(join(home(session), name), 'utf8')])) };
 }
 
+test('the X server gets the keymap that was compiled ahead, and any other from xkbcomp', async (t) => {
+  const script = 'head -c 2 /usr/bin/xkbcomp >"$HOME/kind"; setxkbmap de; xkbcomp "$DISPLAY" - >"$HOME/keymap" 2>&1';
+  const { session, kind, keymap } = await inside(t, script, ['kind', 'keymap']);
+  assert.equal(kind, '#!');
+  assert.match(keymap, /udiaeresis/);
+  // The one at the start was there; the German one was not.
+  const log = readFileSync(join(dirname(dirname(session.xauthority)), 'log', 'x-server'), 'latin1');
+  assert.equal(log.split('was not compiled ahead').length - 1, 1, log);
+});
+
 test('renderers have a filter, namespaces and no rights, below those of the session', async (t) => {
   const session = await Session.start(['--url', 'data:text/html,<title>x</title>']);
   t.after(() => session.stop());
