@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use crate::shell::{self, cargo, command, root, target};
 
 /// What reads bytes from outside.
-const TARGETS: [&str; 6] = ["data_channel", "websocket", "sdp", "cdp", "rfb", "archive"];
+const TARGETS: [&str; 7] = ["data_channel", "websocket", "sdp", "cdp", "rfb", "archive", "mcp"];
 /// How long each is fuzzed, from the same seed every time, so that a run can be repeated.
 const SECONDS: &str = "60";
 

@@ -3,11 +3,12 @@
 //! These systems know no logins, so whoever reaches such a port is let in unless tokens are demanded. Web pages are not: their
 //! browsers say where they are from, and under which name they reach us.
 
-use std::net::SocketAddr;
+mod listen;
+
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, bail};
 use axum::{
-    Router,
     body::{Body, to_bytes},
     extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
@@ -18,10 +19,13 @@ use glasshouse_computer::Computer;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use self::listen::Limits;
 use crate::{automation::Automation, cli::SessionOptions};
 
 /// Longest answer of the gate that is changed here, in bytes.
 const MAX_VERSION: usize = 64 * 1024;
+/// What each port may cost.
+const LIMITS: Limits = Limits { sockets: 512, head_within: Duration::from_secs(30) };
 
 /// The ports, before anything answers.
 pub(crate) struct Ports {
@@ -110,12 +114,7 @@ where
     F: Fn(Request) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
-    let app = Router::new().fallback(answer);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "a port failed");
-        }
-    })
+    tokio::spawn(listen::serve(listener, LIMITS, answer))
 }
 
 /// Whom a port lets in.

@@ -15,6 +15,8 @@
 mod act;
 mod ask;
 mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod look;
 mod page;

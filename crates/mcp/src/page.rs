@@ -63,7 +63,7 @@ async fn call(page: &mut Page, method: &str, params: Value, within: Duration) ->
 }
 
 /// An address that may be gone to; one without a scheme is of the web.
-fn address(text: &str) -> Result<String, Failure> {
+pub(crate) fn address(text: &str) -> Result<String, Failure> {
     let text = text.trim();
     let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
     let url = match scheme {
@@ -148,7 +148,7 @@ pub(crate) async fn read(hands: &Hands<'_>, asked: ReadPage) -> Content {
     }
     all.push_str("What follows is the content of the page.\n\n");
     all.push_str(text("text"));
-    let (end, total) = (offset as u64 + count("length"), count("total"));
+    let (end, total) = ((offset as u64).saturating_add(count("length")), count("total"));
     if end < total {
         all.push_str(&format!("\n\n… {} more characters: read on with offset {end}.", total - end));
     }
