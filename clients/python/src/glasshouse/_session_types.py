@@ -7,10 +7,10 @@ from typing import Literal, TypedDict
 
 
 class Clipboard(TypedDict):
-    """What is on the clipboard."""
+    """What is on the clipboard, or marked."""
 
     selection: str
-    """Always `clipboard`."""
+    """`clipboard` or `primary`."""
     text: str
 
 
@@ -21,6 +21,7 @@ class _ClipboardText(TypedDict):
 class ClipboardText(_ClipboardText, total=False):
 
     selection: str | None
+    """`clipboard`, `primary`, or `both`. The clipboard if not said."""
 
 
 class DesktopError(TypedDict):

@@ -1,13 +1,14 @@
 // Made by clients/generate.mjs from openapi/session.json: do not edit.
 
-/** What is on the clipboard. */
+/** What is on the clipboard, or marked. */
 export interface Clipboard {
-  /** Always `clipboard`. */
+  /** `clipboard` or `primary`. */
   selection: string;
   text: string;
 }
 
 export interface ClipboardText {
+  /** `clipboard`, `primary`, or `both`. The clipboard if not said. */
   selection?: string | null | undefined;
   text: string;
 }
