@@ -54,14 +54,12 @@ async function press(key) {
 /** Until single pixels arrive as such, which is once it is known where the page is; then from the beginning. */
 async function known() {
   const spot = await place(100, 300);
-  let sent = 0;
-  // Before there is enough for a click.
-  await told('a page that scrolls by pixels', async () => {
-    if (sent >= 80) { await press('F9'); sent = 0; }
-    await turn(spot, 0, 2);
-    sent += 2;
-    return at().y > 0 && at().y <= sent;
-  });
+  // Clicks are 120 pixels.
+  await told('a page that scrolls by pixels', async () => { await turn(spot, 0, 1); return at().turned % 120; });
+  // What was sent before is there when this is.
+  await told('the last of them', async () => { await turn(spot, 1, 0); return at().x > 0; });
+  await turn(spot, -201, 0);
+  await told('the left edge', () => at().x === 0);
   await until('the beginning', async () => { await press('F9'); return at().y === 0; });
 }
 
