@@ -193,13 +193,13 @@ impl State {
                 _ => {}
             }
         }
+        let bound = |distance: f64| distance.clamp(-MAX_DISTANCE, MAX_DISTANCE);
         if let Some(last) = self.waiting.back_mut()
             && last.beneath.window == beneath.window
             && last.distance.way == distance.way
         {
-            let add = |a: f64, b: f64| (a + b).clamp(-MAX_DISTANCE, MAX_DISTANCE);
-            last.distance.x = add(last.distance.x, distance.x);
-            last.distance.y = add(last.distance.y, distance.y);
+            last.distance.x = bound(last.distance.x + distance.x);
+            last.distance.y = bound(last.distance.y + distance.y);
             last.beneath = beneath;
             last.at = now;
             return true;
@@ -207,6 +207,7 @@ impl State {
         if self.waiting.len() >= MAX_WAITING {
             return false;
         }
+        let distance = Distance { x: bound(distance.x), y: bound(distance.y), ..distance };
         self.waiting.push_back(Waiting { beneath, distance, at: now });
         true
     }

@@ -30,11 +30,12 @@ fn what_waits_is_added_up_and_bounded() {
     assert_eq!(state.next(now).ok().unwrap().distance, by(MAX_DISTANCE, -MAX_DISTANCE));
     assert!(!state.take(beneath("A"), by(f64::NAN, 0.0), now));
     // Other kinds wait in their turn, and not too many.
-    let taken = (0..10).filter(|i| {
+    for i in 0..10 {
         let way = if i % 2 == 0 { Way::Scroll } else { Way::Drag };
-        state.take(beneath("A"), Distance { way, ..by(1.0, 1.0) }, now)
-    });
-    assert_eq!(taken.count(), MAX_WAITING);
+        assert_eq!(state.take(beneath("A"), Distance { way, ..by(1e9, 1.0) }, now), i < MAX_WAITING || i % 2 == 1);
+    }
+    assert_eq!(state.waiting.len(), MAX_WAITING);
+    assert!(state.waiting.iter().all(|waiting| waiting.distance.x == MAX_DISTANCE));
 }
 
 #[test]
