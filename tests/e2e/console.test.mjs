@@ -78,6 +78,7 @@ test('a session made by the form is seen, and no token is in any address', async
   await form.getByText('a name is 1 to 63 letters').waitFor();
   await form.getByLabel('Name').fill('by-form');
   await form.getByLabel('Size').selectOption('1024x768');
+  await form.getByLabel('Programs act').selectOption('watch-only');
   await form.getByText('More options').click();
   await form.getByLabel('Labels').fill('team=blue');
   await form.getByLabel('Memory (MiB)').fill('1024');
@@ -86,6 +87,9 @@ test('a session made by the form is seen, and no token is in any address', async
   session = (await fleet.api('GET', 'api/v1/sessions?name=by-form')).body.sessions[0];
   assert.deepEqual([session.screen, session.labels], [{ width: 1024, height: 768 }, { team: 'blue' }]);
   await showsColours(page);
+  const { body: link } = await fleet.api('POST', `api/v1/sessions/${session.id}/links`, { admin: true });
+  const { body: login } = await fleet.api('POST', `s/${session.id}/api/login`, { username: 'who looks', password: link.token }, { token: null });
+  assert.equal((await fleet.api('GET', `s/${session.id}/api/glasshouse/programs`, undefined, { token: login.token })).body.mode, 'watch-only');
   await until('memory and processor are shown', async () => /CPU[\d.]+ %Memory\d+ MB/.test((await card(page).locator('dl').textContent()).replaceAll(/\s*\n\s*/g, '')));
   await page.screenshot({ path: join(OUT, 'console.png') });
   const phone = await openConsole({ viewport: { width: 390, height: 780 }, colorScheme: 'dark', isMobile: true, hasTouch: true });
