@@ -222,11 +222,13 @@ fn a_frozen_session_uses_no_processor() {
         for _ in 0..3 {
             sandbox.freeze().unwrap();
             assert!(sandbox.is_frozen());
-            let before = ticks(spinner);
-            // Time must pass for the claim to mean anything: another process of ours takes it.
+            // Time must pass for the claim to mean anything: another process of ours takes it. A little at first, since the
+            // kernel counts a process as frozen that is about to leave its processor.
             let mut other = Killed(std::process::Command::new(&place.program).arg("spin").spawn().unwrap());
             let pid = i32::try_from(other.0.id()).unwrap();
-            eventually("another process ran", || ticks(pid) > 20);
+            eventually("another process began", || ticks(pid) > 2);
+            let before = ticks(spinner);
+            eventually("another process ran", || ticks(pid) > 22);
             let _ = other.0.kill();
             assert_eq!(ticks(spinner), before, "not a tick while frozen");
             assert!(sandbox.exec(program(&["/usr/bin/true"]), &[]).is_err());
@@ -250,7 +252,10 @@ fn paging_out_says_what_it_did() {
     let swap = fs::read_to_string("/proc/swaps").unwrap().lines().count() > 1;
     match sandbox.page_out().unwrap() {
         PageOut::Done { bytes } => assert!(swap && bytes > 0),
-        PageOut::Unavailable(why) => assert!(!swap || !is_root(), "{why}"),
+        // Whose cgroup limits memory may have it reclaimed, root or not.
+        PageOut::Unavailable(why) => {
+            assert!(!swap || !is_root() && sandbox.unlimited().contains(&"memory"), "{why}");
+        }
     }
     sandbox.thaw().unwrap();
 }
