@@ -53,15 +53,20 @@ async function oneRound(system, clicks, result) {
     await photonTimes(viewer.page, WARM_UP_CLICKS);
     const metrics = system.metrics && await system.metrics();
     const stats = await videoStats(viewer.page);
+    const patches = await patchesOf(viewer.page);
     const { times, missed } = await photonTimes(viewer.page, clicks);
     result.times.push(...times);
     result.missed += missed;
     if (metrics) await stages(system, viewer.page, metrics, stats, result);
+    if (patches !== null) result.patches = (result.patches ?? 0) + await patchesOf(viewer.page) - patches;
   } finally {
     await viewer.close();
   }
   await sleep(500);
 }
+
+/** Changes that our own page has painted before their frames; null on other pages. */
+const patchesOf = (page) => page.evaluate(() => window.glasshouse?.video?.patches ?? null);
 
 /** What our own stages took during a round: server from its metrics, viewer from WebRTC statistics, in ms. */
 async function stages(system, page, before, statsBefore, result) {
@@ -103,10 +108,11 @@ function report(results, own) {
   }
   const result = results[own];
   note('latency', 'own presses not answered', `${result.missed} of ${result.missed + result.times.length}`);
+  if (result.patches !== undefined) note('latency', 'own presses painted by a patch before the frame', `${result.patches} of ${result.times.length}`);
   if (result.x_only) note('latency', 'of it: press on X to pixels on X (remote browser alone)', `p50 ${fixed(quantile(result.x_only, 0.5))} ms, p95 ${fixed(quantile(result.x_only, 0.95))} ms`);
   const mean = (key) => { const v = (result.stages ?? []).map((s) => s[key]).filter((n) => n !== null && n !== undefined); return v.length ? v.reduce((a, b) => a + b) / v.length : NaN; };
   if (result.stages) {
     note('latency', 'of it: change on screen to packet sent', `p50 ${fixed(mean('change_to_send_p50'))} ms, p95 ${fixed(mean('change_to_send_p95'))} ms`);
-    note('latency', 'of it: in the viewer', `assembly ${fixed(mean('viewer_assembly'), 2)}, jitter buffer ${fixed(mean('viewer_jitter_buffer'))}, decode ${fixed(mean('viewer_decode'))}, first packet to decoded ${fixed(mean('viewer_receive_to_decoded'))} ms`);
+    note('latency', 'frames in the viewer, behind the patches', `assembly ${fixed(mean('viewer_assembly'), 2)}, jitter buffer ${fixed(mean('viewer_jitter_buffer'))}, decode ${fixed(mean('viewer_decode'))}, first packet to decoded ${fixed(mean('viewer_receive_to_decoded'))} ms`);
   }
 }
