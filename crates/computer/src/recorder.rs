@@ -41,6 +41,11 @@ const STOPS_WITHIN: [(i32, Duration); 3] = [
     (libc::SIGTERM, Duration::from_secs(2)),
     (libc::SIGKILL, Duration::from_secs(5)),
 ];
+/// What comes before the first pictures of a recording has fewer bytes: 761 by ffmpeg 5.1.
+pub(crate) const HEADER: u64 = 1_024;
+/// How long one that is to end is given for its first pictures, and how often they are looked for.
+const PICTURES_WITHIN: Duration = Duration::from_secs(5);
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
 /// How long the recording may take to be made ready for seeking.
 const FINISHES_WITHIN: Duration = Duration::from_secs(120);
 /// Smallest recording, in bytes.
@@ -309,9 +314,21 @@ impl Recorder {
         true
     }
 
-    /// Ends a recording, and waits until it is there.
+    /// Ends a recording, and waits until it is there. One that has only begun gets its first pictures before: ffmpeg may leave none
+    /// when it is told to end right after it has written the header.
     pub(crate) async fn stop(&self, recording: &Recording, at_once: bool) {
         let _turn = recording.stop.lock().await;
+        if !at_once {
+            self.desktop.wake();
+            let pictures = async {
+                while recording.state() == State::Runs
+                    && self.read(recording).await.map_or(0, |(_, size)| size) <= HEADER
+                {
+                    tokio::time::sleep(LOOKS_EVERY).await;
+                }
+            };
+            let _ = tokio::time::timeout(PICTURES_WITHIN, pictures).await;
+        }
         let kinds = if at_once { &STOPS_WITHIN[2..] } else { &STOPS_WITHIN[..] };
         for (signal, patience) in kinds {
             let mut state = recording.state.subscribe();
@@ -385,7 +402,7 @@ fn arguments(wanted: Wanted, limit: u64, display: &str, (width, height): (u16, u
         "-movflags",
         "+frag_keyframe+empty_moov+default_base_moof",
         "-frag_duration",
-        "2000000",
+        "500000",
         "-flush_packets",
         "1",
     ]);

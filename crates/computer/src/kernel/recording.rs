@@ -27,8 +27,6 @@ use crate::{
 const ID: &str = "default";
 const RATE: u32 = 10;
 const MEGABYTES: u64 = 500;
-/// Bytes below which a recording that runs has nothing to show yet.
-const NOTHING: u64 = 100;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,7 +86,7 @@ pub(super) async fn download(State(shared): State<Arc<Shared>>, uri: Uri) -> Rep
     }
     let runs = recording.state() == recorder::State::Runs;
     let read = shared.recorder.read(&recording).await;
-    if runs && read.as_ref().map_or(0, |(_, size)| *size) <= NOTHING {
+    if runs && read.as_ref().map_or(0, |(_, size)| *size) <= recorder::HEADER {
         return Ok((StatusCode::ACCEPTED, [(header::RETRY_AFTER, "300")]).into_response());
     }
     let (file, size) = read.map_err(|problem| Fail::failed(format!("failed to get recording: {problem}")))?;
