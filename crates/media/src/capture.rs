@@ -231,13 +231,13 @@ impl Capture {
         if changed == 0 {
             return Ok(());
         }
-        let wanted = state.patches.as_ref().map(|slot| slot.sink.clone());
-        let most = self.patcher.allowance(wanted.as_ref().and(state.sharpest_bit_rate()), captured_at);
-        let is_held = most > 0 && state.all_take_patches();
+        let sink = state.patches.as_ref().map(|slot| slot.sink.clone());
+        let most = self.patcher.allowance(sink.as_ref().and(state.sharpest_bit_rate()), captured_at);
+        let is_held = most.is_some() && state.all_take_patches();
         state.hold(is_held.then(|| captured_at + FRAME_AFTER));
         state.publish(&self.changed, damaged_at, captured_at);
         drop(guard);
-        let Some(sink) = wanted.filter(|_| most > 0) else { return Ok(()) };
+        let Some((sink, most)) = sink.zip(most) else { return Ok(()) };
         match self.patch(screen, most) {
             Some(bytes) => sink(Patch { damaged_at, captured_at, bytes }),
             None if is_held => self.shared.state.lock().hold(None),

@@ -51,18 +51,19 @@ pub struct Patch {
 /// Receives patches; called on the capture thread, must not block.
 pub type PatchSink = std::sync::Arc<dyn Fn(Patch) + Send + Sync>;
 
-/// Decides what becomes a patch, and makes it.
+/// Decides which changes become patches.
 #[derive(Default)]
 pub(crate) struct Patcher {
     last_change: Option<Instant>,
 }
 
 impl Patcher {
-    /// Bytes that a patch may have for a change that is noticed now; 0: none is worth it.
-    pub(crate) fn allowance(&mut self, bit_rate: Option<u32>, now: Instant) -> usize {
+    /// Bytes that a patch may have for a change that is noticed now, at the bit rate of those who want it, if any do; `None`: it
+    /// gets no patch.
+    pub(crate) fn allowance(&mut self, bit_rate: Option<u32>, now: Instant) -> Option<usize> {
         let alone = self.last_change.replace(now).is_none_or(|last| now.saturating_duration_since(last) >= ALONE);
-        let share = bit_rate.map_or(0.0, |rate| f64::from(rate) / 8.0 * SHARE.as_secs_f64());
-        if alone { (share as usize).min(MOST_BYTES) } else { 0 }
+        let share = f64::from(bit_rate.filter(|_| alone)?) / 8.0 * SHARE.as_secs_f64();
+        Some((share as usize).min(MOST_BYTES))
     }
 }
 
@@ -133,9 +134,8 @@ impl<'a> Writer<'a> {
             return self.alike(Alike::Solid(tile[0]));
         }
         self.end_run();
-        let mut colours: Vec<[u8; 3]> = tile.to_vec();
-        colours.sort_unstable();
-        colours.dedup();
+        let mut sorted = *tile;
+        let colours = distinct(&mut sorted);
         let Some(last) = u8::try_from(colours.len() - 1).ok().filter(|_| colours.len() * 3 + PIXELS < PIXELS * 3)
         else {
             self.bytes.push(RAW);
@@ -172,6 +172,19 @@ impl<'a> Writer<'a> {
             Alike::Solid([red, green, blue]) => self.bytes.extend([SOLID, high, low, red, green, blue]),
         }
     }
+}
+
+/// The colours of a tile, each once and in order.
+fn distinct(tile: &mut [[u8; 3]; PIXELS]) -> &[[u8; 3]] {
+    tile.sort_unstable();
+    let mut last = 0;
+    for at in 1..PIXELS {
+        if tile[at] != tile[last] {
+            last += 1;
+            tile[last] = tile[at];
+        }
+    }
+    &tile[..=last]
 }
 
 /// Bits of an index into so many colours.
@@ -332,10 +345,10 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut patcher = Patcher::default();
-        assert_eq!(patcher.allowance(Some(100_000_000), at(0)), MOST_BYTES);
-        assert_eq!(patcher.allowance(Some(100_000_000), at(33)), 0);
-        assert_eq!(patcher.allowance(Some(100_000_000), at(66)), 0, "motion");
-        assert_eq!(patcher.allowance(Some(1_000_000), at(200)), 2_500);
-        assert_eq!(patcher.allowance(None, at(300)), 0, "nobody wants them");
+        assert_eq!(patcher.allowance(Some(100_000_000), at(0)), Some(MOST_BYTES));
+        assert_eq!(patcher.allowance(Some(100_000_000), at(33)), None);
+        assert_eq!(patcher.allowance(Some(100_000_000), at(66)), None, "motion");
+        assert_eq!(patcher.allowance(Some(1_000_000), at(200)), Some(2_500));
+        assert_eq!(patcher.allowance(None, at(300)), None, "nobody wants them");
     }
 }

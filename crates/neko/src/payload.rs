@@ -1,6 +1,7 @@
 //! The binary messages of neko v3's data channel: `u8` opcode, `u16` length, body; big endian.
 //!
-//! Fine scrolling is a message of our own beside them. From the client the length is that of the body, from the server it is that of the whole message.
+//! Fine scrolling is a message of our own beside them. From the client the length is that of the body, from the server it is
+//! that of the whole message.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use glasshouse_desktop::{Cursor, Fine, FineKind};

@@ -236,8 +236,8 @@ impl Engine {
         self.thread.port
     }
 
-    /// Time from the notice of a change on screen until the packets that show it were handed to the system, for every frame
-    /// that at least one viewer got.
+    /// Time from the notice of a change on screen until the first packets that show it were handed to the system, for every frame
+    /// that at least one viewer got; until its patch was, where all who watch got that.
     pub fn change_to_send(&self) -> DelayHistogram {
         self.thread.delays.histogram()
     }

@@ -98,10 +98,10 @@ fn what_proves_nothing_gets_no_answer_and_disturbs_nobody() {
     for _ in 0..20 {
         // It comes to the door again only when the socket that it was given is closed.
         let before = door.counts().udp;
-        common::wait("it is handed over", || {
+        // The viewer reads meanwhile: with its socket's buffer full of probes, the end of a frame would be lost, which it cannot know.
+        client.run_while("it is handed over", |_| {
             stranger.send_to(&request, door.address().address).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(2));
-            door.counts().udp > before
+            door.counts().udp == before
         });
     }
     let key = rig.frame(HIGH_VP8, true, 50_000, 1);
