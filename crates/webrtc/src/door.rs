@@ -490,8 +490,9 @@ mod tests {
                 assert_eq!(&framed[2..], first);
                 handed.push((peer, socket));
             }
+            wait("all of them are counted", || door.counts().udp == 90);
             let before = door.counts();
-            assert_eq!((before.udp, before.strange, before.refused), (90, 0, 0), "{address}");
+            assert_eq!((before.strange, before.refused), (0, 0), "{address}");
             let stranger = UdpSocket::bind(to.to_string().rsplit_once(':').unwrap().0.to_owned() + ":0").unwrap();
             for round in 0..3_u8 {
                 for (index, (peer, _)) in handed.iter().enumerate() {

@@ -17,6 +17,7 @@ use std::{
 use glasshouse_media::{AudioPacket, Quality, Rendition, VideoCodec, VideoFrame};
 use glasshouse_webrtc::{Config, ConnectOptions, Door, Engine, Event, Offer, Port, Sources, VideoChoice, ViewerId};
 use parking_lot::Mutex;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use str0m::{
     Candidate, Event as RtcEvent, Input, Output, Rtc,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
@@ -27,6 +28,8 @@ use str0m::{
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(40);
+/// Of a viewer's UDP socket, in bytes.
+const RECEIVE_BUFFER: usize = 4 << 20;
 pub const HIGH_VP8: Rendition = Rendition { codec: VideoCodec::Vp8, quality: Quality::High };
 pub const HIGH_VP9: Rendition = Rendition { codec: VideoCodec::Vp9, quality: Quality::High };
 
@@ -159,7 +162,7 @@ impl Rig {
             }
             Client::new(Socket::tcp(stream))
         } else {
-            Client::new(Socket::Udp(UdpSocket::bind("127.0.0.1:0").unwrap()))
+            Client::new(Socket::udp())
         };
         let answer = client.answer(&sdp);
         self.block(self.engine.answer(ViewerId(id), answer)).unwrap();
@@ -255,6 +258,16 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// With room for the largest frame at once: str0m asks for no more than about a hundred lost packets again, and on a busy
+    /// machine the reader may be late by more.
+    fn udp() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        if set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
+            set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER).unwrap();
+        }
+        Self::Udp(socket)
+    }
+
     fn tcp(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self::Tcp { stream, incoming: Vec::new() }
@@ -359,7 +372,7 @@ impl Client {
     pub fn rebind(&mut self) {
         // What it says of itself stays what it was, as behind a NAT.
         self.told.get_or_insert(self.socket.local());
-        self.socket = Socket::Udp(UdpSocket::bind("127.0.0.1:0").unwrap());
+        self.socket = Socket::udp();
     }
 
     fn local(&self) -> SocketAddr {
