@@ -84,7 +84,7 @@ class Raw {
 test('Playwright connects with one URL, over HTTP or WebSocket, with the token in it or as a Bearer', async () => {
   const bare = `${session.origin}/cdp`;
   for (const [url, options] of [[session.cdp], [socketUrl(session.cdp)], [bare, { headers: bearer() }], [socketUrl(bare), { headers: bearer() }]]) {
-    const browser = await chromium.connectOverCDP(url, options);
+    const browser = await chromium.connectOverCDP(url, { timeout: PATIENCE, ...options });
     const [context] = browser.contexts();
     assert.equal(context.pages()[0].url(), pages.url('colors.html'), 'the page that people see is there');
     await browser.close();
@@ -95,7 +95,7 @@ test('Playwright connects while the first page is still on its way', async () =>
   const late = pages.url('colors.html?late=2000');
   const other = await Session.start(['--url', late]);
   try {
-    const browser = await chromium.connectOverCDP(other.cdp);
+    const browser = await chromium.connectOverCDP(other.cdp, { timeout: PATIENCE });
     assert.equal(browser.contexts()[0].pages()[0].url(), late);
     await browser.close();
   } finally {
@@ -104,7 +104,7 @@ test('Playwright connects while the first page is still on its way', async () =>
 });
 
 test('Playwright: contexts, pages, headers, several clients at once, and a browser that stays', async () => {
-  const [one, two] = await Promise.all([chromium.connectOverCDP(session.cdp), chromium.connectOverCDP(session.cdp)]);
+  const [one, two] = await Promise.all([1, 2].map(() => chromium.connectOverCDP(session.cdp, { timeout: PATIENCE })));
   const context = await one.newContext({ extraHTTPHeaders: { 'x-test': 'yes' } });
   const page = await context.newPage();
   const sent = page.waitForRequest('**/input.html');
@@ -124,8 +124,12 @@ test('Playwright: contexts, pages, headers, several clients at once, and a brows
   assert.equal(await shared.textContent('button'), '3', 'the other client goes on');
   await shared.close();
   await two.close();
-  const again = await chromium.connectOverCDP(session.cdp);
-  assert.equal(again.contexts().length, 1, 'the context of a client that left is gone');
+  const raw = await Raw.connect(socketUrl(session.cdp));
+  await until('the context of a client that left is gone', async () => (await raw.call('Target.getBrowserContexts')).result.browserContextIds.length === 0
+    && (await raw.call('Target.getTargets')).result.targetInfos.filter(({ type }) => type === 'page').length === 1);
+  raw.socket.close();
+  const again = await chromium.connectOverCDP(session.cdp, { timeout: PATIENCE });
+  assert.equal(again.contexts().length, 1);
   assert.equal(again.contexts()[0].pages()[0].url(), pages.url('colors.html'));
   await again.close();
 });
@@ -279,7 +283,7 @@ test('when the browser ends, clients hear why, and the same URL works again', as
   const { code, reason } = await raw.closed;
   assert.equal(code, 1012);
   assert.match(reason, /connect again/);
-  const again = await chromium.connectOverCDP(session.cdp);
+  const again = await chromium.connectOverCDP(session.cdp, { timeout: PATIENCE });
   const page = await again.contexts()[0].newPage();
   await page.goto(pages.url('input.html'));
   await again.close();
@@ -289,7 +293,7 @@ test('a session below a path, behind a proxy that ends TLS, gives addresses that
   const other = await Session.start(['--path-prefix', '/desk'], { env: { GLASSHOUSE_CDP_TOKEN: 'a-token-of-the-owner' } });
   try {
     assert.equal(other.cdp, `${other.origin}/desk/cdp?token=a-token-of-the-owner`);
-    const browser = await chromium.connectOverCDP(other.cdp);
+    const browser = await chromium.connectOverCDP(other.cdp, { timeout: PATIENCE });
     assert.equal(browser.contexts().length, 1);
     await browser.close();
     const forwarded = { 'x-forwarded-proto': 'https', 'x-forwarded-host': '192.0.2.1', 'x-forwarded-prefix': '/s/7' };

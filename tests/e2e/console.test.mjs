@@ -69,7 +69,7 @@ async function share(page, power) {
 
 test('a session made by the form is seen, and no token is in any address', async () => {
   const page = await openConsole();
-  assert.equal(page.url(), fleet.url);
+  await until('no token is in the address', () => page.url() === fleet.url);
   await page.getByRole('button', { name: 'New session' }).first().click();
   const form = page.getByRole('dialog');
   await form.getByLabel('Address').fill(pages.url('colors.html'));
@@ -124,6 +124,8 @@ test('who has a link to view sees the picture and controls nothing; taken back, 
   const guest = await openPage(await share(page, 'View'));
   await live(guest);
   assert.equal(new URL(guest.url()).hash, '');
+  // Whoever had control in the test before may be missed for a moment.
+  await until('nobody is in control', () => guest.evaluate(() => window.glasshouse.hostId === null));
   await guest.getByText('View only').first().waitFor();
   assert.equal(await guest.getByRole('button', { name: /control/i }).count(), 0);
   assert.equal(await guest.getByRole('link', { name: 'All sessions' }).count(), 0);
@@ -152,7 +154,7 @@ test('who has a link to view sees the picture and controls nothing; taken back, 
   });
   if (seen.includes('removed')) await guest.getByRole('button', { name: 'Try again' }).click();
   await guest.getByText('This link is no longer valid').waitFor();
-  assert.equal(await other.evaluate(() => window.glasshouse.state), 'live');
+  await until('the other one stays', () => other.evaluate(() => window.glasshouse.state === 'live'));
   await page.getByText('one to View').waitFor({ state: 'detached' });
   assert.equal(await page.getByText('one to Control').count(), 1);
 });
@@ -213,7 +215,7 @@ test('a frozen session shows its last picture and is not woken by that; it is th
   await card(page).getByRole('button', { name: /^Delete/ }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
   await card(later).waitFor({ state: 'detached' });
-  assert.equal(await state(), 'terminated');
+  await until('it is over', async () => await state() === 'terminated');
   await page.getByRole('button', { name: 'Ended' }).click();
   await card(page).getByText('deleted').waitFor();
 });

@@ -161,7 +161,7 @@ test('mouse and keyboard reach the page', async () => {
 
   pages.reports.length = 0;
   await expect(200, null, 'POST', '/computer/click_mouse', { x: 300, y: 250 });
-  await reported('the field is clicked', ({ type }) => type === 'mouseup');
+  await reported('the field is clicked', ({ type, screen }) => type === 'mouseup' && screen.join() === '300,250');
   await expect(200, null, 'POST', '/computer/type', { text: 'Grüße\n漢字 A', delay: 12 });
   await reported('the text arrives', ({ type, text }) => type === 'text' && text === 'Grüße\n漢字 A');
   await expect(200, null, 'POST', '/computer/press_key', { keys: ['Ctrl+a', 'BackSpace'] });
@@ -234,11 +234,14 @@ test('processes: spawn, stream, input, signals', async () => {
   assert.match(id, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
   assert.ok(pid > 1 && Date.parse(at) > 0);
   const path = `/process/${id}`;
-  const { mem_bytes: memory, ...status } = (await get(`${path}/status`)).body;
-  assert.deepEqual(status, { state: 'running', exit_code: null, cpu_pct: 0 });
-  // As the kernel tells it within the walls; the shell waits, and so has about as much a moment later.
-  const pages4k = Number(b64((await exec('cat', `/proc/${pid}/statm`)).stdout_b64).split(' ')[1]);
-  assert.ok(pages4k > 0 && Math.abs(memory - pages4k * 4096) < 1 << 20, `${memory} against ${pages4k} pages`);
+  // As the kernel tells it within the walls; once the shell waits, it has about as much a moment later.
+  await until('its memory is told', async () => {
+    const { mem_bytes: memory, ...status } = (await get(`${path}/status`)).body;
+    assert.deepEqual(status, { state: 'running', exit_code: null, cpu_pct: 0 });
+    const pages4k = Number(b64((await exec('cat', `/proc/${pid}/statm`)).stdout_b64).split(' ')[1]);
+    if (!(pages4k > 0 && Math.abs(memory - pages4k * 4096) < 1 << 20)) throw new Error(`${memory} against ${pages4k} pages`);
+    return true;
+  });
   const said = (all, stream) => all.filter((one) => one.stream === stream).map((one) => b64(one.data_b64)).join('');
   let given = false;
   const all = await events(`${path}/stdout/stream`, (seen) => {
@@ -520,8 +523,9 @@ test('files: watches tell what happens', async () => {
   await exec('sh', '-c', 'cd ~/w; echo x > sub/a; mv sub/a b; rm b; mkdir new');
   const seen = (all) => all.map(({ type, path, is_dir: isDir }) => `${type} ${path.slice(HOME.length + 3)}${isDir ? '/' : ''}`);
   // What came before the reader has waited for it.
-  const all = await events(`/fs/watch/${body.watch_id}/events`, (so) => seen(so).includes('CREATE new/'));
-  for (const wanted of ['CREATE sub/a', 'WRITE sub/a', 'RENAME sub/a', 'CREATE b', 'DELETE b', 'CREATE new/']) assert.ok(seen(all).includes(wanted), `${wanted}: ${seen(all)}`);
+  const wanted = ['CREATE sub/a', 'WRITE sub/a', 'RENAME sub/a', 'CREATE b', 'DELETE b', 'CREATE new/'];
+  const all = await events(`/fs/watch/${body.watch_id}/events`, (so) => wanted.every((one) => seen(so).includes(one)));
+  for (const one of wanted) assert.ok(seen(all).includes(one), `${one}: ${seen(all)}`);
   assert.equal(all[0].name, 'a');
   await until('a folder that is new is watched', async () => {
     const started = events(`/fs/watch/${body.watch_id}/events`, (so) => so.length > 0, { ready: () => write(`${HOME}/w/new/file`, 'x') });
@@ -608,7 +612,7 @@ test('DevTools laid out as on 9222: Playwright connects, whatever path, and a pa
   const at = `http://${session.kernel_cdp}`;
   const version = await get('/json/version', { at });
   assert.equal(version.body.webSocketDebuggerUrl, `ws://${session.kernel_cdp}`);
-  const browser = await chromium.connectOverCDP(at);
+  const browser = await chromium.connectOverCDP(at, { timeout: PATIENCE });
   const [page] = browser.contexts()[0].pages();
   assert.equal(await page.evaluate('1 + 1'), 2);
   await browser.close();
@@ -743,7 +747,7 @@ test('flags change the browser, and extensions load', async () => {
   await expect(400, '--remote-debugging-port=1', 'PATCH', '/chromium/flags', { flags: ['--remote-debugging-port=1'] });
   await expect(200, null, 'PATCH', '/chromium/flags', { flags: ['--user-agent=Kernel Client'] });
   const connected = async (work) => {
-    const browser = await chromium.connectOverCDP(`http://${session.kernel_cdp}`);
+    const browser = await chromium.connectOverCDP(`http://${session.kernel_cdp}`, { timeout: PATIENCE });
     try { return await work(browser.contexts()[0]); } finally { await browser.close(); }
   };
   assert.equal(await connected(async (context) => (await context.newPage()).evaluate('navigator.userAgent')), 'Kernel Client');
@@ -754,8 +758,11 @@ test('flags change the browser, and extensions load', async () => {
   await expect(201, null, ...send(['extensions.zip_file', extension], ['extensions.name', 'marker']));
   assert.equal(await connected(async (context) => {
     const page = await context.newPage();
-    await page.goto(pages.url('colors.html'));
-    await page.waitForFunction('document.title === "marked"', undefined, { timeout: PATIENCE });
+    // A browser that has just begun may show a page before its extensions are there.
+    await until('the extension marks the page', async () => {
+      await page.goto(pages.url('colors.html'));
+      return page.waitForFunction('document.title === "marked"', undefined, { timeout: 3_000 }).catch(() => false);
+    });
     return page.evaluate('navigator.userAgent');
   }), 'Kernel Client');
   assert.match((await expect(200, null, 'GET', '/extensions/marker/')).body, /manifest\.json/);
@@ -802,7 +809,7 @@ test('a port that demands tokens', async () => {
     assert.equal((await get(`/recording/list?token=${token}`, { at })).status, 200);
     const cdp = `http://${other.kernel_cdp}`;
     assert.equal((await get('/json/version', { at: cdp })).status, 401);
-    const browser = await chromium.connectOverCDP(`${cdp}/?token=another-token-of-the-test`);
+    const browser = await chromium.connectOverCDP(`${cdp}/?token=another-token-of-the-test`, { timeout: PATIENCE });
     assert.ok(browser.contexts().length > 0);
     await browser.close();
   } finally {

@@ -59,7 +59,7 @@ test('a picture is asked for with the tag of the one that is there, and not whil
   const looks = fleet.asked.filter(({ path }) => path.endsWith('/thumbnail'));
   expect(looks[0]?.headers['If-None-Match']).toBeUndefined();
   expect(looks[1]?.headers['If-None-Match']).toBe('"session-1"');
-  expect(within(seen).getByText('250 MB')).toBeTruthy();
+  expect(await within(seen).findByText('250 MB')).toBeTruthy();
   act(() => views.set(seen, false));
   const before = fleet.count('GET', '/thumbnail');
   act(() => views.set(seen, true));
