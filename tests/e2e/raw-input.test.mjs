@@ -45,7 +45,7 @@ beforeEach(async () => {
   pages.reports.length = 0;
   await viewer.do((client) => { client.move(200, 50); client.click(); });
   // Keys overtake clicks inside Chromium, which finds out first whom a click hits.
-  await until('the click is there', () => events('mouseup').length > 0);
+  await until('the click is there', () => events('mouseup').some(({ screen }) => screen[0] === 200 && screen[1] === 50));
   await press(CONTROL, 0x61);
   await press(BACKSPACE);
   await press(0x5f);
