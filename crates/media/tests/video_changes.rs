@@ -93,13 +93,13 @@ fn many_sizes_in_a_row_end_with_the_right_picture() {
 
 #[test]
 fn an_x_server_that_comes_back_is_found_again() {
-    let mut server = XServer::start(400, 300);
-    let display = server.display.clone();
+    let display = XServer::own_display();
+    let mut server = XServer::start_on(&display, 400, 300);
     let watch = Watch::start(&display);
     let high = rendition(VideoCodec::Vp8, Quality::High);
     watch.video.acquire(high);
     watch.until("first picture", |seen| (!seen.is_empty()).then_some(()));
-    server.kill();
+    server.end();
     let _server = XServer::start_on(&display, 500, 200);
     let frames = watch.count();
     watch.until("picture of the new server", |seen| seen[frames..].iter().any(|f| f.size == (500, 200)).then_some(()));
@@ -119,8 +119,15 @@ fn dropping_does_not_wait_for_a_server_that_does_not_answer() {
     watch.until("first picture", |seen| (!seen.is_empty()).then_some(()));
     painter.fill(0xff_00ff, 0, 0, 100, 100);
     server.freeze();
-    drop(watch);
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(watch);
+        let _ = done.send(());
+    });
+    let dropped = is_done.recv_timeout(common::PATIENCE);
+    // Whatever came of it, the server must be able to end.
     server.thaw();
+    dropped.expect("it waits for the server");
 }
 
 #[test]

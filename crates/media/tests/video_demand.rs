@@ -5,10 +5,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Painter, Watch, XServer, eventually, rendition};
 use glasshouse_media::{Quality, VideoCodec};
+
+/// Requests for key frames within this time share one.
+const WINDOW: Duration = Duration::from_millis(300);
 
 const CODECS: [VideoCodec; 3] = [VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264];
 
@@ -31,20 +34,29 @@ fn people_who_come_together_share_one_key_frame() {
     for codec in CODECS {
         let watch = Watch::start(&server.display);
         let medium = rendition(codec, Quality::Medium);
+        // No picture comes, and so no first frame, before all are there.
+        server.freeze();
         for _ in 0..10 {
             watch.video.acquire(medium);
         }
+        server.thaw();
         watch.settle();
         assert_eq!(watch.stats(medium).key_frames, 1, "{codec:?}");
+        let begun = Instant::now();
         for _ in 0..10 {
             watch.video.request_key_frame(medium);
         }
-        watch.until("second key frame", |seen| (seen.iter().filter(|f| f.key).count() == 2).then_some(()));
+        let took = begun.elapsed();
+        watch.until("second key frame", |seen| (seen.iter().filter(|f| f.key).count() >= 2).then_some(()));
         watch.settle();
-        let times: Vec<_> = watch.until("", |seen| Some(seen.iter().filter(|f| f.key).map(|f| f.at).collect()));
-        // A machine that stalls us between two requests may split them, but never closer than the window.
-        assert!((2..=3).contains(&times.len()), "{codec:?}: {} key frames", times.len());
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(250)), "{codec:?}");
+        // Of one that nothing has changed before, this is when it was begun.
+        let times: Vec<_> =
+            watch.until("", |seen| Some(seen.iter().filter(|f| f.key).map(|f| f.captured_at).collect()));
+        // The first request may be served before the second comes; one more for each window that a stalled machine has spent
+        // between the first and the last.
+        let most = 3 + took.div_duration_f64(WINDOW) as usize;
+        assert!((2..=most).contains(&times.len()), "{codec:?}: {} key frames", times.len());
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= WINDOW), "{codec:?}");
         assert_eq!(watch.stats(medium).holders, 10);
     }
 }
@@ -75,6 +87,12 @@ fn coming_and_going_leaves_nothing_behind() {
     eventually("an end of all encoders", quiet);
     assert!(watch.video.stats().is_empty());
     eventually("no descriptor left over", || descriptors() <= before + 8);
+    // What the last ones who left too early had begun to read is read when there is a picture.
+    let seen = watch.count();
+    watch.video.acquire(low(VideoCodec::Vp8));
+    watch.until("picture", |frames| (frames.len() > seen).then_some(()));
+    watch.video.release(low(VideoCodec::Vp8));
+    eventually("an end of all encoders", quiet);
     let grabs = watch.video.capture_stats().grabs;
     Painter::new(&server.display).fill(0x99_1122, 0, 0, 50, 50);
     // With nobody watching, a change is not even read; the next viewer sees it.

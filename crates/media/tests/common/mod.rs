@@ -25,7 +25,7 @@ use x11rb::{
 };
 
 /// Only ever waited for when something is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An Xvnc on a display number of its own choice; killed when dropped.
 pub(crate) struct XServer {
@@ -38,7 +38,12 @@ impl XServer {
         Self::launch(width, height, None)
     }
 
-    /// Starts a server again on the display of an earlier one.
+    /// A display that no server chooses for itself, so that it is free again for who names it.
+    pub(crate) fn own_display() -> String {
+        format!(":{}", 10_000 + std::process::id() % 40_000)
+    }
+
+    /// Starts a server on this display, perhaps again.
     pub(crate) fn start_on(display: &str, width: u16, height: u16) -> Self {
         Self::launch(width, height, Some(display))
     }
@@ -74,14 +79,24 @@ impl XServer {
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+        // It may be dead by now.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
     }
 
-    pub(crate) fn kill(&mut self) {
-        // It may be dead already.
+    /// Ends it. It is asked to: what it leaves of itself when it is killed could be removed only when the next server may have
+    /// the number already.
+    pub(crate) fn end(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            self.signal(rustix::process::Signal::TERM);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // It may be dead by now.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // A killed server leaves these behind, and a new one on the same display would refuse to start.
         let number = &self.display[1..];
         let _ = std::fs::remove_file(format!("/tmp/.X{number}-lock"));
         let _ = std::fs::remove_file(format!("/tmp/.X11-unix/X{number}"));
@@ -90,7 +105,7 @@ impl XServer {
 
 impl Drop for XServer {
     fn drop(&mut self) {
-        self.kill();
+        self.end();
     }
 }
 
@@ -245,11 +260,15 @@ impl Watch {
         (last.expect("a frame"), frames.last().expect("a frame").source.clone())
     }
 
-    /// Waits until refinement is over: no frame for a second, with the encoder idle.
+    /// Waits until refinement is over: no frame for a second, in which this process had its turns: where it has none, an encoder
+    /// has none either.
     pub(crate) fn settle(&self) {
+        let (mut seen, mut looks) = (0, 0);
         eventually("an end of refinement", || {
-            let newest = self.log.frames.lock().last().map(|frame| frame.at);
-            newest.is_some_and(|at| at.elapsed() > Duration::from_secs(1))
+            let frames = self.log.frames.lock();
+            looks = if frames.len() == seen { looks + 1 } else { 0 };
+            seen = frames.len();
+            looks > 100 && frames.last().is_some_and(|frame| frame.at.elapsed() > Duration::from_secs(1))
         });
     }
 
