@@ -12,7 +12,7 @@ import { isAlive } from './lib/process.mjs';
 import { runPython } from './lib/python.mjs';
 import { Fleet } from './lib/serve.mjs';
 import { ROOT, exposed } from './lib/session.mjs';
-import { until } from './lib/wait.mjs';
+import { PATIENCE, until } from './lib/wait.mjs';
 
 // Built by `cargo xtask test`: npm --prefix clients/typescript run build.
 const { Glasshouse, ProblemError, SessionError, launch, withBrowser } = await import('../../clients/typescript/dist/index.js');
@@ -135,7 +135,7 @@ test('TypeScript: the desktop is seen, clicked and typed on; programs run; files
   const where = await until('the page is shown', async () => findColour(decodePng(Buffer.from(await session.screenshot())), '00a040'));
   const { tag } = await session.look();
   assert.deepEqual(await session.click(where.x, where.y).then(({ x, y }) => ({ x, y })), where);
-  assert.equal((await session.waitForChange({ since: tag })).changed, true);
+  assert.equal((await session.waitForChange({ since: tag, timeoutMs: PATIENCE })).changed, true);
   await until('the link leads on', async () => findColour(decodePng(Buffer.from(await session.screenshot())), '2040c0'));
   assert.equal((await session.screenshot({ format: 'jpeg', quality: 50, region: { x: 0, y: 0, width: 8, height: 8 } }))[0], 0xff);
 
@@ -188,6 +188,7 @@ test('TypeScript: a ready Playwright browser in one step, whose end is that of i
 
 test('what a page downloads is had from the session', async () => {
   await withBrowser({ server: fleet.origin, token: fleet.token, url: pages.url('colors.html') }, async ({ page, session }) => {
+    await page.waitForLoadState();
     await page.setContent('<a href="data:application/octet-stream,saved" download="word.txt">get</a>');
     const [download] = await Promise.all([page.waitForEvent('download'), page.click('a')]);
     assert.equal(download.suggestedFilename(), 'word.txt');

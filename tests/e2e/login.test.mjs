@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Fleet } from './lib/serve.mjs';
 import { PROGRAM, ROOT } from './lib/session.mjs';
 import { launch } from './lib/viewer.mjs';
@@ -212,7 +213,10 @@ test('guessing is slowed by address and by name, whether or not the name exists;
     for (;;) {
       answers.push(await one(answers.length));
       assert.ok(answers.length < 100, 'nothing slows it');
-      if (Number(answers.at(-1).headers.get('retry-after')) >= 4) break;
+      const wait = Number(answers.at(-1).headers.get('retry-after'));
+      if (wait >= 4) break;
+      // A busy machine has taken that long for the guesses before; the next one has to wait for the whole time.
+      if (wait > 0) await pause(wait * 1_000);
     }
     assert.deepEqual(answers.slice(0, 10).map(({ status }) => status), Array(10).fill(401));
     assert.equal(answers.at(-1).status, 429);

@@ -54,7 +54,7 @@ def sync(pages: str) -> None:
             with glasshouse.debugger_address(session.cdp()["url"]) as address:
                 import httpx
 
-                version = httpx.get(f"http://{address}/json/version").json()
+                version = httpx.get(f"http://{address}/json/version", timeout=60).json()
                 expect(version["webSocketDebuggerUrl"].startswith(f"ws://{address}/devtools/browser/"), version)
         expect(client.get(session.id).view["state"] == "terminated", "it has ended")
     with glasshouse.launch(url=f"{pages}link.html") as s:

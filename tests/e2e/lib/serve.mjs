@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after } from 'node:test';
 import { isAlive, tree } from './process.mjs';
 import { runToEnd, start } from './session.mjs';
-import { until } from './wait.mjs';
+import { until, within } from './wait.mjs';
 
 const fleets = new Set();
 const sweep = () => { for (const fleet of fleets) fleet.kill(); };
@@ -86,7 +86,7 @@ export class Fleet {
     const processes = body.sessions.flatMap(({ id }) => { try { return this.processes(id); } catch { return []; } });
     await Promise.all(body.sessions.map(({ id }) => this.api('DELETE', `api/v1/sessions/${id}`)));
     this.seen.child.kill('SIGTERM');
-    const { code } = await this.seen.ended;
+    const { code } = await within('the server ends', this.seen.ended);
     await until('nothing is left of the sessions', () => processes.every((one) => !isAlive(one)));
     assert.deepEqual(this.directories(), []);
     this.kill();

@@ -18,3 +18,14 @@ export async function until(what, condition, patience = PATIENCE) {
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
+
+/** What comes of a promise, which has to be within the same patience; `what` names it when it is not. */
+export async function within(what, promise) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error(`never happened: ${what}`)), PATIENCE); });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
