@@ -97,7 +97,7 @@ test('other hosts, and pages of other sites, are turned away', async () => {
 });
 
 test('a viewer sees the picture through the gateway, and events tell of the end', async () => {
-  const events = await fetch(`${fleet.url}api/v1/events`, { headers: { authorization: `Bearer ${fleet.token}` } });
+  const events = await fetch(`${fleet.url}api/v1/events`, { headers: { authorization: `Bearer ${fleet.token}` }, signal: AbortSignal.timeout(4 * PATIENCE) });
   const reader = events.body.getReader();
   const browser = await launch();
   try {
@@ -119,13 +119,14 @@ test('a viewer sees the picture through the gateway, and events tell of the end'
     await until('no process is left', () => processes.every((one) => !isAlive(one)));
     assert.equal(await ask(shown.path, {}), 404);
     let told = '';
-    while (!told.includes('"terminated"')) {
+    // Of other sessions, too.
+    const states = () => [...told.matchAll(/^data: (.*)\n\n/gm)].map(([, data]) => JSON.parse(data)).filter((event) => event.session === shown.id).map(({ state }) => state);
+    while (!states().includes('terminated')) {
       const { value, done } = await reader.read();
       if (done) break;
       told += new TextDecoder().decode(value);
     }
-    const states = [...told.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data)).filter((event) => event.session === shown.id);
-    assert.deepEqual(states.map(({ state }) => state), ['creating', 'ready', 'terminated']);
+    assert.deepEqual(states(), ['creating', 'ready', 'terminated']);
   } finally {
     await reader.cancel();
     await browser.close();
