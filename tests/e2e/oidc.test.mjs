@@ -11,7 +11,7 @@ import Provider from 'oidc-provider';
 import { Fleet } from './lib/serve.mjs';
 import { runToEnd } from './lib/session.mjs';
 import { launch } from './lib/viewer.mjs';
-import { PATIENCE } from './lib/wait.mjs';
+import { PATIENCE, until } from './lib/wait.mjs';
 
 const folder = mkdtempSync(join(tmpdir(), 'gh-oidc-'));
 const SECRET = 'a-secret-that-both-know-and-nobody-else-0123456789';
@@ -284,7 +284,7 @@ test('a provider that names another, or is away, is told to people in words; one
   const one = await behind(other.url, '--oidc-users', '*');
   const asked = async (fleet) => (await fetch(`${fleet.url}api/v1/login/oidc`, { redirect: 'manual' })).headers.get('location');
   assert.equal(await asked(one), '/#signin=provider');
-  assert.match(one.seen.err, /OpenID provider: its description/);
+  await until('the log tells of it', () => /OpenID provider: its description/.test(one.seen.err));
   // It mends by itself.
   other.lie = {};
   assert.ok((await asked(one)).startsWith(`${other.url}/authorize?`));

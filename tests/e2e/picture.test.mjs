@@ -35,7 +35,7 @@ for (const codec of ['vp8', 'vp9', 'h264']) {
     }`).catch(async (error) => {
       throw new Error(`${error.message}; seen ${JSON.stringify(await viewer.do(`(client) => client.colors(${JSON.stringify(points)})`))}`);
     });
-    assert.equal(await viewer.do((client) => client.codec()), codec);
+    await viewer.until(`it is ${codec}`, `async (client) => await client.codec() === '${codec}'`);
     await viewer.close();
   });
 }

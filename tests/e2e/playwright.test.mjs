@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
 import { tree } from './lib/process.mjs';
 import { Session, exposed } from './lib/session.mjs';
-import { PATIENCE, until } from './lib/wait.mjs';
+import { PATIENCE, until, within } from './lib/wait.mjs';
 
 let site, session, place;
 const clients = new Set();
@@ -74,7 +74,7 @@ test('the version is the browser\'s, and the default context has the page that p
   assert.equal(browser.browserType().name(), 'chromium');
   assert.equal(browser.isConnected(), true);
   assert.equal(browser.contexts().length, 1);
-  assert.equal(await browser.contexts()[0].pages()[0].title(), 'Home');
+  await until('its title', async () => await browser.contexts()[0].pages()[0].title() === 'Home');
   await browser.close();
   assert.equal(browser.isConnected(), false);
 });
@@ -110,7 +110,7 @@ test('a page and its popup are seen by all clients of the default context, and s
   const [mine, theirs] = [one.contexts()[0], two.contexts()[0]];
   const seen = new Promise((resolve) => theirs.once('page', resolve));
   const page = await mine.newPage();
-  const other = await seen;
+  const other = await within('the page is seen', seen);
   await page.goto(site.url('/?opener'));
   await other.waitForURL(site.url('/?opener'));
   const popups = [page.waitForEvent('popup'), other.waitForEvent('popup')];
@@ -124,7 +124,8 @@ test('a page and its popup are seen by all clients of the default context, and s
   await popup.close();
   await page.close();
   await Promise.all(ends);
-  assert.equal(theirs.pages().length, 1);
+  // Pages of a client that has just left are seen for a moment.
+  await until('one page is left', () => theirs.pages().length === 1);
   await one.close();
   await two.close();
 });
@@ -136,7 +137,7 @@ test('the default context is there again after a client has left: pages, storage
   await page.evaluate(() => { localStorage.setItem('kept', 'yes'); document.cookie = 'left=here; max-age=3600'; });
   const gone = new Promise((resolve) => one.once('disconnected', resolve));
   await one.close();
-  await gone;
+  await within('it is disconnected', gone);
   const two = await connect();
   const same = two.contexts()[0].pages().find((one) => one.url() === site.url('/?kept'));
   assert.deepEqual(await same.evaluate(() => [localStorage.getItem('kept'), document.cookie]), ['yes', 'left=here']);
@@ -211,7 +212,7 @@ test('service workers are seen and run code', async () => {
   await page.waitForFunction(() => document.title === 'Ready');
   const ended = worker.waitForEvent?.('close') ?? new Promise((resolve) => worker.once('close', resolve));
   await context.close();
-  await ended;
+  await within('the worker ends', ended);
   await browser.close();
 });
 
@@ -225,7 +226,7 @@ test('screenshots of any size', async () => {
     for (let i = 0; i < image.data.length; i += 1) { seed = (seed * 16807) % 2147483647; image.data[i] = i % 4 === 3 ? 255 : seed % 256; }
     context.putImageData(image, 0, 0);
   });
-  const picture = await page.screenshot({ fullPage: true });
+  const picture = await page.screenshot({ fullPage: true, timeout: PATIENCE });
   assert.ok(picture.readUInt32BE(20) >= 6_000);
   assert.ok(picture.length > 15_000_000, `noise of ${picture.length} bytes`);
   const part = await page.screenshot({ clip: { x: 0, y: 0, width: 50, height: 40 }, type: 'jpeg' });
@@ -260,7 +261,7 @@ test('when the browser ends, its clients are told, calls fail, and connecting ag
   const waiting = assert.rejects(page.waitForSelector('never', { timeout: 0 }));
   const { pid } = tree(session.pid).find(({ name }) => name === 'chromium' || name === 'chrome');
   process.kill(pid, 'SIGKILL');
-  await Promise.all([...told, closed, waiting]);
+  await within('all are told', Promise.all([...told, closed, waiting]));
   assert.deepEqual([one.isConnected(), two.isConnected(), page.isClosed()], [false, false, true]);
   await assert.rejects(page.evaluate('1'));
   const again = await until('the browser is there again', () => connect().catch(() => false));
