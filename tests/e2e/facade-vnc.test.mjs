@@ -63,7 +63,7 @@ test('tokens of the fleet let in as far as they go, and out again', async () => 
   const watcher = await RfbClient.connect(socket(view.token));
   const driver = await RfbClient.connect(socket(undefined), { headers: { authorization: `Bearer ${control.token}` } });
   await until('the fleet counts them', async () => (await closed.api('GET', `api/v1/sessions/${id}`)).body.connections === 2);
-  assert.equal((await closed.api('GET', `api/v1/sessions/${id}/usage`)).body.viewers, 2);
+  await until('so does its usage', async () => (await closed.api('GET', `api/v1/sessions/${id}/usage`)).body.viewers === 2);
   watcher.click(10, 10);
   await watcher.pixel(1, 1);
   assert.equal((await ask('room/control')).has_host, false);
@@ -162,8 +162,11 @@ kill $!
   const done = await runToEnd(['exec', '--state', open.state, session, '--', 'touch', 'stop']);
   assert.equal(done.code, 0, done.err);
   await until('the session is over', async () => (await call(open, 'GET', `sessions/${id}`)).status === 404);
-  const { body } = await open.api('GET', `api/v1/sessions/${session}`);
-  assert.deepEqual([body.state, body.reason], ['terminated', 'its script has ended']);
+  const { reason } = await until('it is written down', async () => {
+    const { body } = await open.api('GET', `api/v1/sessions/${session}`);
+    return body.state === 'terminated' && body;
+  });
+  assert.equal(reason, 'its script has ended');
   // Sessions that are not its own are not open.
   const { id: other } = await open.create();
   assert.equal(await refusal(`${open.origin.replace(/^http/, 'ws')}/s/${other}/websockify`), 401);
