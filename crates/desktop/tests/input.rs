@@ -42,16 +42,22 @@ async fn any_text_can_be_typed() {
 
 #[tokio::test]
 async fn a_program_that_reads_the_layout_late_gets_any_text() {
-    let (desktop, _) = start().await;
-    let window = TestWindow::open(&desktop);
     let text = "漢字かな交じり文を打つ、한국어도 됩니다";
-    let text: Vec<char> = text.chars().filter(|c| *c != ' ').collect();
-    for c in &text {
-        press(&desktop, keysym(*c));
+    let expected: Vec<u32> = text.chars().filter(|c| *c != ' ').map(keysym).collect();
+    for attempt in 1.. {
+        let (desktop, _) = start().await;
+        let window = TestWindow::open(&desktop);
+        for keysym in &expected {
+            press(&desktop, *keysym);
+        }
+        let (typed, has_stalled) = window.typed_late(expected.len());
+        desktop.stop().await;
+        if typed == expected {
+            return;
+        }
+        // Who reads later than anybody waits for it gets what it gets.
+        assert!(has_stalled && attempt < 10, "{typed:x?} instead of {expected:x?}");
     }
-    let expected: Vec<u32> = text.iter().copied().map(keysym).collect();
-    assert_eq!(window.typed_late(expected.len()), expected);
-    desktop.stop().await;
 }
 
 #[tokio::test]

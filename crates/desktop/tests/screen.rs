@@ -89,19 +89,15 @@ async fn the_pointers_image_follows_the_window() {
     // The glyph 60 is a hand.
     let white = u16::MAX;
     window.conn.create_glyph_cursor(cursor, font, font, 60, 61, white, 0, 0, 0, 0, white).unwrap();
-    let before = desktop.cursor();
-    recorder.clear();
+    let images = || -> Vec<_> {
+        let image = |event| if let Event::Cursor(cursor) = event { Some(cursor) } else { None };
+        recorder.all().into_iter().filter_map(image).collect()
+    };
+    let before = eventually("the first image is reported", || images().pop()).await;
     let aux = ChangeWindowAttributesAux::new().cursor(cursor);
     window.conn.change_window_attributes(window.id, &aux).unwrap();
     window.conn.flush().unwrap();
-    let seen = eventually("the new image is reported", || {
-        recorder.all().into_iter().find_map(|event| match event {
-            Event::Cursor(cursor) => Some(cursor),
-            _ => None,
-        })
-    })
-    .await;
-    assert_ne!(before.map(|cursor| cursor.png.clone()), Some(seen.png.clone()));
+    let seen = eventually("the new image is reported", || images().pop().filter(|seen| seen.png != before.png)).await;
     let mut png = png::Decoder::new(std::io::Cursor::new(&seen.png)).read_info().unwrap();
     let mut pixels = vec![0; png.output_buffer_size().unwrap()];
     let frame = png.next_frame(&mut pixels).unwrap();

@@ -7,7 +7,7 @@ mod harness;
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use glasshouse_desktop::{App, Event, Input, ProgramState::*};
@@ -108,12 +108,19 @@ async fn a_window_that_is_older_than_the_window_manager_gets_the_keyboard() {
         window.filter(|window| *window != x11rb::NONE && *window == focus())
     };
     let window = eventually("a new window has the keyboard", has_keyboard).await;
-    recorder.clear();
-    kill(process(&desktop, "openbox").unwrap());
-    eventually("its loss is seen", || (!recorder.states("window-manager").is_empty()).then_some(())).await;
-    // As if it had never been there.
-    conn.delete_property(root, active).unwrap().check().unwrap();
-    conn.set_input_focus(InputFocus::NONE, x11rb::NONE, x11rb::CURRENT_TIME).unwrap().check().unwrap();
+    loop {
+        recorder.clear();
+        kill(process(&desktop, "openbox").unwrap());
+        eventually("its loss is seen", || (!recorder.states("window-manager").is_empty()).then_some(())).await;
+        // As if it had never been there.
+        conn.delete_property(root, active).unwrap().check().unwrap();
+        conn.set_input_focus(InputFocus::NONE, x11rb::NONE, x11rb::CURRENT_TIME).unwrap().check().unwrap();
+        // On a machine that stalls the next one may have been faster, and will not do it twice.
+        if recorder.states("window-manager") == [Restarting] {
+            break;
+        }
+        eventually("it is ready again", || recorder.states("window-manager").ends_with(&[Running]).then_some(())).await;
+    }
     eventually("it is ready again", || recorder.states("window-manager").ends_with(&[Running]).then_some(())).await;
     eventually("the window has the keyboard again", || (has_keyboard() == Some(window)).then_some(())).await;
     desktop.stop().await;
@@ -134,6 +141,16 @@ async fn the_session_ends_when_its_keeper_is_killed() {
     desktop.stop().await;
 }
 
+/// A process that is killed at the end, also when a test fails: it would hold the output of all tests open.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Not a test: what the next one kills.
 #[tokio::test]
 #[ignore = "started by nothing_outlives_us"]
@@ -148,20 +165,20 @@ async fn holder() {
 
 #[tokio::test]
 async fn nothing_outlives_us() {
-    let mut holder = Command::new(std::env::current_exe().unwrap())
+    let holder = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "holder", "--ignored", "--nocapture"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let line = BufReader::new(holder.stdout.take().unwrap())
+    let mut holder = Killed(holder);
+    let line = BufReader::new(holder.0.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix("HOLDING ").map(str::to_owned))
         .unwrap();
     let (dir, _) = line.split_once(' ').unwrap();
     eventually("its programs run", || (processes_with(dir).len() >= 6).then_some(())).await;
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(holder);
     eventually("no process is left", || processes_with(dir).is_empty().then_some(())).await;
     eventually("no directory is left", || (!Path::new(dir).exists()).then_some(())).await;
 }

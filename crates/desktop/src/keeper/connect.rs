@@ -87,9 +87,11 @@ mod tests {
 
     #[test]
     fn a_closed_port_and_a_keeper_that_is_gone_are_errors() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        // Bound and not listened on: nobody answers there, and nobody else gets it meanwhile.
+        use rustix::net::{bind, getsockname, socket};
+        let closed = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&closed, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = SocketAddrV4::try_from(getsockname(&closed).unwrap()).unwrap().port();
         let (ours, theirs) = pair().unwrap();
         serve(port, &[theirs]);
         assert!(wait(&ours).unwrap_err().to_string().contains("refused"));

@@ -91,13 +91,17 @@ impl TestWindow {
     }
 
     /// As Chromium does on a busy machine: told of a changed layout, it reads it later, and keys by the old one till then.
-    pub(crate) fn typed_late(&self, count: usize) -> Vec<u32> {
+    /// The second value: whether this program itself had no turn for longer than anybody waits for a reader.
+    pub(crate) fn typed_late(&self, count: usize) -> (Vec<u32>, bool) {
         let deadline = Instant::now() + super::PATIENCE;
         let mut layout = self.layout();
         let mut typed = Vec::new();
         let mut read_at = None;
+        let (mut turn, mut has_stalled) = (Instant::now(), false);
         while typed.len() < count {
             assert!(Instant::now() < deadline, "only {typed:x?} came");
+            let last = std::mem::replace(&mut turn, Instant::now());
+            has_stalled |= turn - last > std::time::Duration::from_millis(150);
             if read_at.is_some_and(|at| Instant::now() >= at) {
                 layout = self.layout();
                 read_at = None;
@@ -111,7 +115,7 @@ impl TestWindow {
                 None => std::thread::sleep(std::time::Duration::from_millis(1)),
             }
         }
-        typed
+        (typed, has_stalled)
     }
 
     /// First keysym by keycode.
