@@ -11,7 +11,7 @@ use common::{Killed, Place, modes};
 /// Starts everything, waits for the browser's own port, lists its processes, and ends.
 const SCRIPT: &str = r#"
 Xvnc :7 -SecurityTypes None -geometry 800x600 -rfbport -1 -nolisten tcp >/tmp/x.log 2>&1 &
-while [ ! -S /tmp/.X11-unix/X7 ]; do sleep 0.02; done
+while [ ! -S /tmp/.X11-unix/X7 ]; do kill -0 $! || { cat /tmp/x.log; exit 3; }; sleep 0.02; done
 DISPLAY=:7 /usr/lib/chromium/chromium --user-data-dir=/home/user/p --remote-debugging-port=0 --no-first-run \
     --password-store=basic --disable-breakpad about:blank >/tmp/c.log 2>&1 &
 browser=$!
@@ -26,23 +26,25 @@ renderers() {
         esac
     done
 }
-# The filter is installed a moment after the process starts.
+# The filter is installed a moment after the process starts, and another may start at any time: each is looked at once.
 tries=0
 while :; do
-    found=0 open=0
+    said= open=0
     for file in $(renderers); do
-        filters=$(sed -n 's/^Seccomp_filters:[^0-9]*//p' ${file%/cmdline}/status)
-        [ "${filters:-0}" -ge 3 ] && found=1 || open=1
+        dir=${file%/cmdline}
+        status=$(sed -n 's/^\(Seccomp\|Seccomp_filters\|NoNewPrivs\|CapEff\):[^0-9]*/\1=/p' $dir/status)
+        case $status in
+            *Seccomp_filters=[3-9]*) ;;
+            *) open=1; continue ;;
+        esac
+        said="$said
+renderer "$(echo $status)" user=$(readlink $dir/ns/user) net=$(readlink $dir/ns/net) pid=$(readlink $dir/ns/pid)"
     done
-    [ $found = 1 ] && [ $open = 0 ] && break
-    tries=$((tries + 1)); [ $tries -gt 600 ] && exit 4
+    [ -n "$said" ] && [ $open = 0 ] && break
+    tries=$((tries + 1)); [ $tries -gt 1200 ] && exit 4
     sleep 0.05
 done
-for file in $(renderers); do
-    dir=${file%/cmdline}
-    echo renderer $(sed -n 's/^\(Seccomp\|Seccomp_filters\|NoNewPrivs\|CapEff\):[^0-9]*/\1=/p' $dir/status) \
-        user=$(readlink $dir/ns/user) net=$(readlink $dir/ns/net) pid=$(readlink $dir/ns/pid)
-done
+echo "$said"
 echo browser $(sed -n 's/^\(Seccomp\|Seccomp_filters\|NoNewPrivs\|CapEff\):[^0-9]*/\1=/p' /proc/$browser/status) \
     user=$(readlink /proc/$browser/ns/user) net=$(readlink /proc/$browser/ns/net) pid=$(readlink /proc/$browser/ns/pid)
 "#;

@@ -178,8 +178,7 @@ async fn names_that_lead_to_private_addresses() {
 #[tokio::test]
 async fn a_name_that_changes_its_mind() {
     // One address is allowed and stands for the public internet, the other is the victim.
-    let public = Server::start("127.0.0.2").await;
-    let victim = Server::start_at("127.0.0.3", public.port).await;
+    let [public, victim] = web::same_port(["127.0.0.2", "127.0.0.3"]).await.map(Server::serve);
     let (resolve, asked) = resolver(&[&["127.0.0.2"], &["127.0.0.3"]]);
     let config =
         ProxyConfig { policy: policy(&["127.0.0.2/32"], &[]), resolve: Some(resolve), ..ProxyConfig::default() };
@@ -315,26 +314,48 @@ async fn the_log_tells_what_happened() {
 
 #[tokio::test]
 async fn connections_wait_for_a_place_and_idle_ones_end() {
-    use tokio::{io::AsyncReadExt, net::TcpStream};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
     let server = Server::start("127.0.0.1").await;
+    let (target, url) = (format!("127.0.0.1:{}", server.port), format!("http://127.0.0.1:{}/", server.port));
     let mut narrow = policy(&["127.0.0.1/32"], &[]);
     narrow.limits.connections = 2;
+    narrow.limits.idle = Duration::from_secs(3_600);
+    narrow.limits.head_within = Duration::from_secs(3_600);
+    let fill = async |address: &str| {
+        let mut tunnels = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            web::tunnel(&mut stream, &target).await;
+            tunnels.push(stream);
+        }
+        tunnels
+    };
+    // Two tunnels fill it; the third gets its turn when one of them is closed.
+    let patient = proxy(narrow.clone());
+    let mut tunnels = fill(&patient.address).await;
+    assert_eq!(patient.proxy.counts().open, 2);
+    let mut third = TcpStream::connect(&patient.address).await.unwrap();
+    third.write_all(format!("GET {url} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    // Another proxy's answer proves that there was time for one.
+    assert_eq!(status(&get(&proxy(narrow.clone()).address, &url).await), 200);
+    assert_eq!((patient.proxy.counts().open, server.requests()), (2, 1));
+    drop(tunnels.pop());
+    let mut answer = String::new();
+    third.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(status(&answer), 200);
+
+    // Or when they are closed because nothing has moved on them.
     narrow.limits.idle = Duration::from_millis(300);
-    narrow.limits.head_within = Duration::from_secs(30);
-    let one = proxy(narrow);
-    // Two tunnels on which nothing moves fill it; the third gets its turn when they are closed for that.
-    let mut tunnels = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(&one.address).await.unwrap();
-        web::tunnel(&mut stream, &format!("127.0.0.1:{}", server.port)).await;
-        tunnels.push(stream);
-    }
-    assert_eq!(one.proxy.counts().open, 2);
-    assert_eq!(status(&get(&one.address, &format!("http://127.0.0.1:{}/", server.port)).await), 200);
+    let hasty = proxy(narrow);
+    let tunnels = fill(&hasty.address).await;
+    assert_eq!(status(&get(&hasty.address, &url).await), 200);
     for mut stream in tunnels {
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed");
     }
-    web::eventually("all are closed", || one.proxy.counts().open == 0).await;
+    web::eventually("all are closed", || hasty.proxy.counts().open == 0).await;
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ Promise.race([chance, Promise.all([...fetches, ...images, ...sockets, candidates
 /// Starts the browser on a page, with the proxy as its only way out.
 const SCRIPT: &str = r#"
 Xvnc :7 -SecurityTypes None -geometry 800x600 -rfbport -1 -nolisten tcp >/tmp/x.log 2>&1 &
-while [ ! -S /tmp/.X11-unix/X7 ]; do sleep 0.02; done
+while [ ! -S /tmp/.X11-unix/X7 ]; do kill -0 $! || exit 3; sleep 0.02; done
 DISPLAY=:7 exec /usr/lib/chromium/chromium --user-data-dir=/home/user/p --no-first-run --password-store=basic \
     --proxy-server=http://127.0.0.1:3128 --proxy-bypass-list='<-loopback>' --disable-background-networking \
     --force-webrtc-ip-handling-policy=disable_non_proxied_udp "$0" >/tmp/c.log 2>&1
@@ -77,15 +77,11 @@ DISPLAY=:7 exec /usr/lib/chromium/chromium --user-data-dir=/home/user/p --no-fir
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_page_reaches_its_own_server_only() {
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let place = Place::new();
     // The page's own server stands for the internet; the victim has the same port at other addresses.
-    let own = TcpListener::bind("127.0.0.9:0").await.unwrap();
-    let port = own.local_addr().unwrap().port();
-    let victim = Server::start_at("127.0.0.1", port).await;
+    let [own, victim] = web::same_port(["127.0.0.9", "127.0.0.1"]).await;
+    let (port, victim) = (own.local_addr().unwrap().port(), Server::serve(victim));
     let hosts = [
         "127.0.0.1",
         "localhost",

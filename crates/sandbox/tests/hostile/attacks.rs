@@ -150,14 +150,14 @@ pub(crate) fn find(name: &str) -> Option<Attack> {
         "unix-socket" => |args| UnixStream::connect(args[0]).map(|_| "connected".into()).map_err(|e| e.to_string()),
         "tcp" => |args| {
             let address = args[0].parse().map_err(|_| "address".to_owned())?;
-            TcpStream::connect_timeout(&address, Duration::from_secs(3))
+            TcpStream::connect_timeout(&address, Duration::from_secs(30))
                 .map(|_| "connected".into())
                 .map_err(|e| e.to_string())
         },
         "fetch" => fetch,
         "udp" => |args| {
             let socket = UdpSocket::bind("0.0.0.0:0").map_err(|e| e.to_string())?;
-            socket.set_read_timeout(Some(Duration::from_secs(2))).map_err(|e| e.to_string())?;
+            socket.set_read_timeout(Some(Duration::from_secs(30))).map_err(|e| e.to_string())?;
             socket.send_to(b"ping", args[0]).map_err(|e| e.to_string())?;
             let mut buffer = [0; 16];
             socket.recv(&mut buffer).map(|_| "answered".into()).map_err(|e| e.to_string())

@@ -31,7 +31,10 @@ impl Server {
     }
 
     pub(crate) async fn start_at(address: &str, port: u16) -> Self {
-        let listener = TcpListener::bind(SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)).await.unwrap();
+        Self::serve(TcpListener::bind(SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)).await.unwrap())
+    }
+
+    pub(crate) fn serve(listener: TcpListener) -> Self {
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
@@ -47,6 +50,18 @@ impl Server {
 
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// Listeners on the same port of two addresses: one that is free at the one may be taken at the other.
+pub(crate) async fn same_port(addresses: [&str; 2]) -> [TcpListener; 2] {
+    loop {
+        let [one, other] = addresses.map(|address| address.parse::<IpAddr>().unwrap());
+        let one = TcpListener::bind((one, 0)).await.unwrap();
+        match TcpListener::bind((other, one.local_addr().unwrap().port())).await {
+            Ok(other) => return [one, other],
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}"),
+        }
     }
 }
 
