@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import puppeteer from 'puppeteer-core';
 import { servePages } from './lib/pages.mjs';
 import { Session } from './lib/session.mjs';
-import { until } from './lib/wait.mjs';
+import { PATIENCE, until } from './lib/wait.mjs';
 
 const PROGRAM = ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find((path) => existsSync(path));
 /** Of the lower half of input.html. */
@@ -31,6 +31,7 @@ test('Firefox shows the right picture, and drives', async () => {
   const page = await browser.newPage();
   const problems = [];
   page.on('pageerror', (error) => problems.push(error.message));
+  page.setDefaultTimeout(PATIENCE);
   await page.setViewport({ width: 1280, height: 800 });
   await page.goto(session.url);
   await until('the picture', () => page.evaluate(() => window.glasshouse?.state === 'live' && window.glasshouse.video?.frames > 0 && window.glasshouse.dataChannel));

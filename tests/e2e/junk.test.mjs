@@ -6,7 +6,7 @@ import WebSocket from 'ws';
 import { usage } from './lib/process.mjs';
 import { Session } from './lib/session.mjs';
 import { joinSession, launch } from './lib/viewer.mjs';
-import { until } from './lib/wait.mjs';
+import { until, within } from './lib/wait.mjs';
 
 let session, browser, witness;
 before(async () => {
@@ -34,7 +34,7 @@ const rejected = () => session.metric('glasshouse_rejected_input_total');
 
 /** The session still serves: the witness is connected, and control moves. */
 async function works() {
-  assert.equal(await witness.do((client) => client.peer.connectionState), 'connected');
+  await witness.until('is connected', (client) => client.peer.connectionState === 'connected');
   await witness.do((client) => client.api('POST', '/api/room/control/take'));
   await witness.until('control', (client) => client.host !== null);
   assert.equal((await session.api('GET', '/healthz')).status, 200);
@@ -76,7 +76,7 @@ test('SDP garbage', async () => {
 test('an oversized message ends its own connection only', async () => {
   const one = await connect();
   one.socket.send('x'.repeat(3 * 1024 * 1024));
-  const { code } = await one.closed;
+  const { code } = await within('it is closed', one.closed);
   assert.ok([1009, 1006].includes(code), `closed with ${code}`);
   await works();
 });
@@ -121,7 +121,7 @@ test('1,000 connects and disconnects leak nothing', async () => {
       await until('an offer', () => one.seen.some(({ event }) => event === 'signal/provide'));
     }
     one.socket.close();
-    await one.closed;
+    await within('it is closed', one.closed);
   };
   const quiet = () => until('only the witness is left', async () => (await session.metric('glasshouse_websockets')) === 1 && (await session.metric('glasshouse_viewers')) === 1);
   for (let i = 0; i < 100; i++) await once(i);

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Fleet } from './lib/serve.mjs';
-import { until } from './lib/wait.mjs';
+import { PATIENCE, until } from './lib/wait.mjs';
 
 let fleet, site;
 // What the page has told of itself when it was last opened.
@@ -53,7 +53,7 @@ function frame(bytes) {
 }
 /** Chromium writes cookies down every 30 s, and not when it ends. */
 const written = (profile) => until('its cookie is written down', () =>
-  readFileSync(join(fleet.state, 'profiles', profile, 'Default', 'Cookies'), 'latin1').includes('localhostname'));
+  readFileSync(join(fleet.state, 'profiles', profile, 'Default', 'Cookies'), 'latin1').includes('localhostname'), 2 * PATIENCE);
 const end = async (id) => assert.equal((await fleet.api('DELETE', `api/v1/sessions/${id}`)).body.state, 'terminated');
 const names = async () => (await fleet.api('GET', 'api/v1/profiles')).body.profiles.map(({ name }) => name);
 const NEW = { cookie: '', stored: null };

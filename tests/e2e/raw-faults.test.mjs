@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { isAlive, tree, usage } from './lib/process.mjs';
 import { Session, runToEnd, start } from './lib/session.mjs';
 import { joinSession, launch } from './lib/viewer.mjs';
-import { until } from './lib/wait.mjs';
+import { PATIENCE, until, within } from './lib/wait.mjs';
 import { BINARY, RawSocket } from './raw-socket.mjs';
 
 let browser;
@@ -192,11 +192,11 @@ describe('the end', () => {
       if (process.getuid() === 0) assert.ok(users.size > 0, 'the desktop has a user of its own');
       const { code } = await session.stop(signal);
       if (signal === 'SIGTERM') assert.equal(code, 0);
-      await until('nothing is left', () => all.every((one) => !isAlive(one)) && processesOf(users).length === 0, 10_000).catch((error) => {
+      await until('nothing is left', () => all.every((one) => !isAlive(one)) && processesOf(users).length === 0).catch((error) => {
         throw new Error(`${error.message}: ${processesOf(users).join(' ')}`);
       });
       const name = path.slice('/tmp/'.length);
-      await until('its directory is gone', () => !readdirSync('/tmp').includes(name), 10_000);
+      await until('its directory is gone', () => !readdirSync('/tmp').includes(name));
     });
   }
 });
@@ -227,7 +227,7 @@ describe('what cannot start says so in one line', () => {
   });
 });
 
-const paint = ({ display, xauthority }, color) => execFileSync('xsetroot', ['-solid', color], { env: { ...process.env, XAUTHORITY: xauthority, DISPLAY: display } });
+const paint = ({ display, xauthority }, color) => execFileSync('xsetroot', ['-solid', color], { env: { ...process.env, XAUTHORITY: xauthority, DISPLAY: display }, timeout: PATIENCE });
 
 describe('other desktops', () => {
   test('Xvnc is killed and comes back, with the picture', async () => {
@@ -252,7 +252,7 @@ describe('other desktops', () => {
     const all = session.processes();
     await until('xterm runs', () => session.processes().some(({ name }) => name === 'xterm'));
     process.kill(session.processes().find(({ name }) => name === 'xterm').pid, 'SIGTERM');
-    const { code } = await session.seen.ended;
+    const { code } = await within('the session ends', session.seen.ended);
     assert.equal(code, 0, session.seen.err);
     await until('nothing is left', () => all.every((one) => !isAlive(one)));
     assert.match(session.seen.err, /session ended/);
@@ -293,6 +293,6 @@ test('SIGTERM while starting ends it', async () => {
   await until('something runs', () => tree(seen.pid).length > 1);
   const all = tree(seen.pid);
   process.kill(seen.pid, 'SIGTERM');
-  await seen.ended;
+  await within('it ends', seen.ended);
   await until('nothing is left', () => all.every((one) => !isAlive(one)));
 });

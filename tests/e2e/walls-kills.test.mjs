@@ -1,19 +1,22 @@
 // However sessions end, nothing of them is left. GLASSHOUSE_KILLS says how many are killed.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { tree } from './lib/process.mjs';
 import { start } from './lib/session.mjs';
-import { until } from './lib/wait.mjs';
+import { until, within } from './lib/wait.mjs';
 
 const COUNT = Number(process.env.GLASSHOUSE_KILLS ?? 20);
 
 /** Sends a signal to a process that may have ended. */
 const kill = (pid, signal) => { try { process.kill(pid, signal); } catch { /* it has */ } };
+
+/** What /proc has of a process; nothing of one that has ended meanwhile. */
+const fileOf = (pid, name) => { try { return readFileSync(`/proc/${pid}/${name}`, 'latin1'); } catch { return ''; } };
 
 const list = (directory) => { try { return readdirSync(directory); } catch { return []; } };
 
@@ -25,9 +28,9 @@ const hierarchy = readFileSync('/proc/self/mountinfo', 'latin1').split('\n').map
     return line && join(mount.split(' ')[4], line.split(':').slice(2).join(':'));
   }).find((path) => path && existsSync(join(path, 'cgroup.procs')));
 
-/** Empty control groups of sessions anywhere: those of sessions that run have processes. */
-const emptyGroups = () => execFileSync('find', ['/sys/fs/cgroup', '-maxdepth', '4', '-type', 'd', '-name', 'glasshouse-*'], { encoding: 'utf8' })
-  .split('\n').filter((path) => path && existsSync(join(path, 'cgroup.procs')) && readFileSync(join(path, 'cgroup.procs'), 'latin1') === '');
+/** Empty control groups of sessions anywhere: those of sessions that run have processes. One that goes while it is looked at makes `find` fail. */
+const emptyGroups = () => spawnSync('find', ['/sys/fs/cgroup', '-maxdepth', '4', '-type', 'd', '-name', 'glasshouse-*'], { encoding: 'utf8' }).stdout
+  .split('\n').filter((path) => { try { return path && readFileSync(join(path, 'cgroup.procs'), 'latin1') === ''; } catch { return false; } });
 
 test(`${COUNT} sessions are killed in random ways, and nothing is left`, { skip: (process.getuid() !== 0 || !hierarchy) && 'needs root, and control groups' }, async (t) => {
   const place = mkdtempSync(join(tmpdir(), 'walls-kills-'));
@@ -56,8 +59,8 @@ test(`${COUNT} sessions are killed in random ways, and nothing is left`, { skip:
     'the server, in the middle of its start': null,
     'the server, SIGKILL': () => 'server',
     'the server, SIGTERM': () => 'term',
-    'process 1 inside': (all) => all.find(({ pid }) => /^NSpid:\s+\d+\s+1$/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'))),
-    'the keeper outside': (all, server) => all.find((one) => one.parent === server && one.name !== '.init' && /keeper/.test(readFileSync(`/proc/${one.pid}/cmdline`, 'latin1')) && !/^NSpid:\s+\d+\s+1$/m.test(readFileSync(`/proc/${one.pid}/status`, 'latin1'))),
+    'process 1 inside': (all) => all.find(({ pid }) => /^NSpid:\s+\d+\s+1$/m.test(fileOf(pid, 'status'))),
+    'the keeper outside': (all, server) => all.find((one) => one.parent === server && one.name !== '.init' && /keeper/.test(fileOf(one.pid, 'cmdline')) && !/^NSpid:\s+\d+\s+1$/m.test(fileOf(one.pid, 'status'))),
     'any process': (all) => all[random(all.length)],
   };
   const run = (options) => start(['session', '--listen', '127.0.0.1:0', '--json', ...options], { wrap, env: { TMPDIR: join(place, 'tmp') } });
@@ -65,7 +68,7 @@ test(`${COUNT} sessions are killed in random ways, and nothing is left`, { skip:
     const next = run(['--app', 'none', '--no-sound']);
     await until('the next session is ready', () => next.out.includes('\n'));
     kill(JSON.parse(next.out).pid, 'SIGTERM');
-    await next.ended;
+    await within('the next session ends', next.ended);
   };
   for (let number = 0; number < COUNT; number++) {
     const [way, choose] = Object.entries(ways)[number % Object.keys(ways).length];
@@ -99,7 +102,7 @@ test(`${COUNT} sessions are killed in random ways, and nothing is left`, { skip:
       for (const { pid } of tree(server.pid).filter(({ name }) => name === 'glasshouse').slice(0, 1)) kill(pid, 'SIGKILL');
       server.child.kill('SIGKILL');
     }
-    await server.ended;
+    await within('the session ends', server.ended);
     const left = () => ({
       processes: processes(), groups: groups(), records: list(join(place, 'run', 'sessions')), directories: list(join(place, 'tmp')), displays: list(join(place, 'x11')),
       mounts: Math.max(0, mounts() - before.mounts), sockets: sockets(), empty: emptyGroups().filter((path) => !before.empty.includes(path)),
