@@ -9,7 +9,7 @@ import WebSocket from 'ws';
 import { servePages } from './lib/pages.mjs';
 import { tree } from './lib/process.mjs';
 import { Session } from './lib/session.mjs';
-import { PATIENCE, until } from './lib/wait.mjs';
+import { PATIENCE, until, within } from './lib/wait.mjs';
 
 let pages, session;
 before(async () => {
@@ -280,7 +280,7 @@ test('when the browser ends, clients hear why, and the same URL works again', as
   const raw = await Raw.connect(socketUrl(session.cdp));
   const browser = tree(session.pid).find(({ name }) => name === 'chromium' || name === 'chrome');
   process.kill(browser.pid, 'SIGKILL');
-  const { code, reason } = await raw.closed;
+  const { code, reason } = await within('it is closed', raw.closed);
   assert.equal(code, 1012);
   assert.match(reason, /connect again/);
   const again = await chromium.connectOverCDP(session.cdp, { timeout: PATIENCE });
@@ -302,7 +302,7 @@ test('a session below a path, behind a proxy that ends TLS, gives addresses that
     assert.match(webSocketDebuggerUrl, /^wss:\/\/192\.0\.2\.1\/s\/7\/desk\/devtools\/browser\/[-\w]+\?token=a-token-of-the-owner$/);
     const raw = await Raw.connect(socketUrl(other.cdp));
     process.kill(other.pid, 'SIGTERM');
-    assert.deepEqual(await raw.closed, { code: 1001, reason: 'the session ended' });
+    assert.deepEqual(await within('it is closed', raw.closed), { code: 1001, reason: 'the session ended' });
   } finally {
     await other.stop();
   }

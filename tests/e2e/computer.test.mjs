@@ -11,7 +11,7 @@ import WebSocket from 'ws';
 import { servePages } from './lib/pages.mjs';
 import { Fleet } from './lib/serve.mjs';
 import { Session } from './lib/session.mjs';
-import { PATIENCE, until } from './lib/wait.mjs';
+import { PATIENCE, until, within } from './lib/wait.mjs';
 
 let pages;
 let session;
@@ -315,7 +315,7 @@ test('a terminal, by its WebSocket', async () => {
   say({ type: 'input', data: 'go\n' });
   await until('it has a device and a size', () => output.includes('/dev/pts/') && output.includes('30 100'));
   say({ type: 'input', data: 'word\n' });
-  await closed;
+  await within('it is closed', closed);
   assert.ok(output.includes('got word'));
   assert.deepEqual(frames.at(-1), { type: 'exit', exitCode: 5 });
   assert.equal((await call('GET', `/v1/processes/${shell.id}/terminal/ws`)).status, 400);
@@ -474,5 +474,5 @@ test('a session ends though somebody follows, waits, runs, and does not read', a
   const { code } = await other.stop();
   assert.equal(code, 0);
   stuck.destroy();
-  await Promise.all([running, waiting, following.closed.catch(() => {})]);
+  await within('all of them end', Promise.all([running, waiting, following.closed.catch(() => {})]));
 });

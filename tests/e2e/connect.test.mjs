@@ -8,7 +8,7 @@ import { servePages } from './lib/pages.mjs';
 import { isAlive } from './lib/process.mjs';
 import { exposed } from './lib/session.mjs';
 import { Fleet } from './lib/serve.mjs';
-import { PATIENCE, until } from './lib/wait.mjs';
+import { PATIENCE, until, within } from './lib/wait.mjs';
 
 let pages, fleet;
 before(async () => {
@@ -75,7 +75,7 @@ test('a program without the right token, with wrong words, or one too many is re
   assert.equal(third.status, 429);
   assert.ok(third.headers['retry-after']);
   await fleet.api('DELETE', `api/v1/tokens/${list.find(({ powers }) => `${powers}` === 'control,cdp').id}`);
-  await gone;
+  await within('it is disconnected', gone);
   await other.close();
   await until('the sessions are over', async () => (await running()).length === 0);
 });

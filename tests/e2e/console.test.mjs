@@ -8,7 +8,7 @@ import { servePages } from './lib/pages.mjs';
 import { Fleet } from './lib/serve.mjs';
 import { ROOT } from './lib/session.mjs';
 import { launch } from './lib/viewer.mjs';
-import { PATIENCE, until } from './lib/wait.mjs';
+import { PATIENCE, until, within } from './lib/wait.mjs';
 
 const OUT = join(ROOT, 'tests', 'out');
 mkdirSync(OUT, { recursive: true });
@@ -235,6 +235,6 @@ test('a server with --open prints one link to a session, which works once; the s
   const processes = fleet.processes(id);
   assert.ok(processes.length > 3);
   fleet.seen.child.kill('SIGTERM');
-  assert.equal((await fleet.seen.ended).code, 0);
+  assert.equal((await within('the server ends', fleet.seen.ended)).code, 0);
   assert.deepEqual(fleet.directories(), []);
 });

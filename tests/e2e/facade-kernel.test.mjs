@@ -13,7 +13,7 @@ import { bomb, tar, untar, unzip, zip, zstd } from './lib/archives.mjs';
 import { servePages } from './lib/pages.mjs';
 import { Fleet } from './lib/serve.mjs';
 import { ROOT, Session } from './lib/session.mjs';
-import { PATIENCE, until } from './lib/wait.mjs';
+import { PATIENCE, until, within } from './lib/wait.mjs';
 
 const HOME = '/home/kernel';
 let pages;
@@ -315,7 +315,7 @@ test('processes: a terminal that is attached to', async () => {
   await until('the end is told', () => again.exit);
   assert.ok(again.output.includes('42 102'));
   assert.deepEqual(again.exit, { type: 'exit', exitCode: 5 });
-  await again.closed;
+  await within('it is closed', again.closed);
   const plain = await expect(200, null, 'POST', '/process/spawn', { command: 'cat' });
   await assert.rejects(attach(`/process/${plain.body.process_id}`), ({ status, message }) => status === 400 && JSON.parse(message).message === 'process is not PTY-backed');
   await assert.rejects(attach('/process/00000000-0000-4000-8000-00000000ffff'), ({ status }) => status === 404);

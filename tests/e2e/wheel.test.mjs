@@ -10,7 +10,7 @@ import WebSocket from 'ws';
 import { servePages } from './lib/pages.mjs';
 import { ROOT, Session } from './lib/session.mjs';
 import { joinSession, launch } from './lib/viewer.mjs';
-import { PATIENCE, until } from './lib/wait.mjs';
+import { PATIENCE, until, within } from './lib/wait.mjs';
 
 const OUT = join(ROOT, 'tests', 'out');
 mkdirSync(OUT, { recursive: true });
@@ -118,7 +118,7 @@ test('a program is a member that people see point, click and type, by name, in w
     }).observe(document.querySelector('.gh-pointers'), { childList: true, subtree: true, attributes: true });
   });
   const watcher = await joinSession(browser, session, { name: 'watcher', watch: false });
-  const playwright = await chromium.connectOverCDP(`${session.cdp}&name=Shop%20bot`);
+  const playwright = await chromium.connectOverCDP(`${session.cdp}&name=Shop%20bot`, { timeout: PATIENCE });
   try {
     const robot = playwright.contexts()[0].pages()[0];
     await robot.mouse.move(300, 200);
@@ -259,7 +259,7 @@ test('a program that an admin removes is out, and stays out for a while', async 
   const client = await cdp('&name=Rude');
   const { id } = await named('Rude');
   assert.equal((await session.api('DELETE', `/api/sessions/${id}`, undefined, admin)).status, 204);
-  assert.deepEqual(await client.closed, { code: 1008, reason: 'an admin of the session removed this program' });
+  assert.deepEqual(await within('it is closed', client.closed), { code: 1008, reason: 'an admin of the session removed this program' });
   await assert.rejects(cdp('&name=Rude'), ({ status, message }) => status === 403 && /removed this program/.test(message));
 
   const headers = { 'x-glasshouse-name': 'Rude agent' };

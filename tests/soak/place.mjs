@@ -1,6 +1,6 @@
 // A part of this machine for one server and its sessions: what they take can be counted, and nothing else is in it.
 
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,8 +21,8 @@ export const lacking = process.getuid() !== 0 || !hierarchy ? 'needs root, and c
 
 const below = (path) => [path, ...list(path).filter((name) => existsSync(join(path, name, 'cgroup.procs'))).flatMap((name) => below(join(path, name)))];
 
-/** Empty control groups of sessions anywhere: those of sessions that run have processes. */
-const emptyGroups = () => execFileSync('find', ['/sys/fs/cgroup', '-maxdepth', '5', '-type', 'd', '-name', 'glasshouse-*'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+/** Empty control groups of sessions anywhere: those of sessions that run have processes. One that goes while it is looked at makes `find` fail. */
+const emptyGroups = () => spawnSync('find', ['/sys/fs/cgroup', '-maxdepth', '5', '-type', 'd', '-name', 'glasshouse-*'], { encoding: 'utf8' }).stdout
   .split('\n').filter((path) => path && existsSync(join(path, 'cgroup.procs')) && text(join(path, 'cgroup.procs')) === '');
 
 const mounts = (pid) => text(`/proc/${pid}/mountinfo`).split('\n').length;
