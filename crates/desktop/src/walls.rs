@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use glasshouse_sandbox::{self as sandbox, Bind, Executable, Home, Lease, Network, Program, Sandbox, Usage};
+use glasshouse_sandbox::{self as sandbox, Bind, Executable, Home, Lease, Network, Program, Sandbox, Stage, Usage};
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 
@@ -29,12 +29,12 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Builds the walls; `keeper` becomes the standard input of the keeper, which is process 1 inside.
+    /// Builds the walls by a stage; `keeper` becomes the standard input of the keeper, which is process 1 inside.
     pub(crate) fn build(
         config: &Config,
         walls: &Walls,
         dir: &SessionDir,
-        lease: Lease,
+        (stage, lease): (Stage, Lease),
         keeper: OwnedFd,
     ) -> Result<Self, Error> {
         let init = Program {
@@ -58,7 +58,7 @@ impl Standing {
         inside.limits = walls.limits;
         // One file can not go past the limit of all, however fast it is written.
         inside.limits.file_size = Some(walls.disk);
-        let mut sandbox = Sandbox::launch(inside, lease, vec![(keeper, 0)])?;
+        let mut sandbox = Sandbox::launch_by(stage, inside, lease, vec![(keeper, 0)])?;
         for path in [dir.root().to_path_buf(), dir.display_sockets()] {
             sandbox.remove_at_end(path)?;
         }

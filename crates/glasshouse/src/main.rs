@@ -27,6 +27,7 @@ mod remote;
 mod rest;
 mod serve;
 mod session;
+mod stop;
 mod tls;
 mod trail;
 mod users;

@@ -17,12 +17,12 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use glasshouse_fleet::{Bounds, Config, Fleet, Limits, PoolConfig, Spec};
 use glasshouse_gateway::{Agent, FacadeConfig, Gateway, Network};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command, FacadeName, LogOptions},
     front::Front,
     opened::Opened,
+    stop::Stop,
 };
 
 /// Options of `glasshouse serve`.
@@ -232,8 +232,12 @@ async fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let (opened, link) = opened.map(|(opened, fragment)| (opened, format!("{url}#{fragment}"))).unzip();
+    let mut signals = Stop::new().context("cannot hear signals")?;
     announce(options, listen, &url, &state, is_new.then_some(&token), link.as_deref())?;
-    let served = glasshouse_gateway::serve(front.listener, gateway, stop_signal()).await;
+    let stop = async move {
+        signals.asked().await;
+    };
+    let served = glasshouse_gateway::serve(front.listener, gateway, stop).await;
     if let Some(opened) = opened {
         opened.end().await;
     }
@@ -346,20 +350,6 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
     fs::rename(new, path)
-}
-
-async fn stop_signal() {
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::hangup()) => {}
-    }
 }
 
 /// A time as seconds.

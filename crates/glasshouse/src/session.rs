@@ -24,7 +24,7 @@ use glasshouse_neko::{Peer, Server};
 use glasshouse_webrtc::Engine;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
@@ -37,6 +37,7 @@ use crate::{
     port::Port,
     programs::Programs,
     readings, rest,
+    stop::Stop,
     trail::Trail,
     vnc, walls,
 };
@@ -114,6 +115,9 @@ fn engine(
 }
 
 async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyhow::Result<ExitCode> {
+    let mut signals = Stop::new().context("cannot hear signals")?;
+    // Heard before the address is told: whoever reads it may send them.
+    let (asked_again, asked_to_sleep) = (signal(SignalKind::user_defined1()), signal(SignalKind::user_defined2()));
     if let Some(managed) = managed {
         walls::limit(&mut options.walls, managed.limits());
     }
@@ -137,7 +141,7 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
         // A signal during the start must not leave half a desktop: dropping the future ends what it has started.
         tokio::select! {
             desktop = Desktop::start(desktop_config(&options, managed)?, Arc::new(handler)) => Arc::new(desktop.map_err(explain)?),
-            _ = stop_signal() => bail!("stopped while starting"),
+            _ = signals.asked() => bail!("stopped while starting"),
         }
     };
     // What the programs have asked for so far waits in the listeners.
@@ -217,17 +221,17 @@ async fn session(mut options: SessionOptions, managed: Option<&Managed>) -> anyh
         announce(&options, listen, &server, &desktop, generated.as_ref(), automation.as_ref(), &kernel)?;
     }
 
-    let sleeper = tokio::spawn(sleep_by_signal(desktop.clone()));
+    let sleeper = tokio::spawn(sleep_by_signal(desktop.clone(), asked_to_sleep));
     let mut over = end.clone();
     let page = listen.map(|listen| address(&options, listen));
     let stopping = server.clone();
     let (told, mut is_told) = watch::channel(false);
     let stop = async move {
         let reason = tokio::select! {
-            signal = stop_signal() => signal.to_owned(),
+            signal = signals.asked() => signal.to_owned(),
             // The sender lives in the desktop's handler.
             _ = over.wait_for(Option::is_some) => "the desktop ended".to_owned(),
-            () = announce_again(page.as_deref(), &stopping) => "asked for links no more".to_owned(),
+            () = announce_again(page.as_deref(), &stopping, asked_again) => "asked for links no more".to_owned(),
         };
         tracing::info!(reason, "stopping");
         let gate = async {
@@ -496,9 +500,9 @@ fn announce(
 }
 
 /// Prints a fresh link at every SIGUSR1, to a page that is reached without a server.
-async fn announce_again(page: Option<&str>, server: &Server) {
+async fn announce_again(page: Option<&str>, server: &Server, asked: std::io::Result<Signal>) {
     let Some(page) = page else { return std::future::pending().await };
-    let Ok(mut asked) = signal(SignalKind::user_defined1()) else { return std::future::pending().await };
+    let Ok(mut asked) = asked else { return std::future::pending().await };
     while asked.recv().await.is_some() {
         let mut out = std::io::stdout().lock();
         // Nobody may be reading any more; the session goes on.
@@ -507,27 +511,12 @@ async fn announce_again(page: Option<&str>, server: &Server) {
 }
 
 /// Freezes the desktop, or lets it go on, at every SIGUSR2.
-async fn sleep_by_signal(desktop: Arc<Desktop>) {
-    let Ok(mut asked) = signal(SignalKind::user_defined2()) else { return };
+async fn sleep_by_signal(desktop: Arc<Desktop>, asked: std::io::Result<Signal>) {
+    let Ok(mut asked) = asked else { return };
     while asked.recv().await.is_some() {
         let done = if desktop.is_asleep() { desktop.thaw().await } else { desktop.freeze().await };
         if let Err(error) = done {
             tracing::warn!(%error, "SIGUSR2");
         }
-    }
-}
-
-/// Waits for a signal that ends programs.
-async fn stop_signal() -> &'static str {
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = wait(SignalKind::interrupt()) => "interrupted",
-        _ = wait(SignalKind::terminate()) => "terminated",
-        _ = wait(SignalKind::hangup()) => "the terminal closed",
     }
 }

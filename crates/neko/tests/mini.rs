@@ -243,6 +243,7 @@ async fn a_websocket_takes_events_and_lasts_as_long_as_its_member() {
     let guest = members(&h).await.remove(0);
     let gone = h.call("DELETE", &format!("/api/sessions/{guest}"), "api-secret", "").await;
     assert!(gone.status.is_success(), "{}", gone.text());
-    while socket.next().await.is_some_and(|message| message.is_ok()) {}
+    let end = async { while socket.next().await.is_some_and(|message| message.is_ok()) {} };
+    tokio::time::timeout(common::PATIENCE, end).await.expect("it is still open");
     serving.abort();
 }

@@ -39,6 +39,6 @@ pub use config::{
 pub use disk::disk_usage;
 pub use error::Error;
 pub use freeze::{Freezer, PageOut};
-pub use launch::{Exit, GivenFd, Process, Sandbox};
+pub use launch::{Exit, GivenFd, Process, Sandbox, Stage};
 pub use lease::Lease;
 pub use registry::{Record, clear_after, sweep};

@@ -43,11 +43,22 @@ pub(crate) struct Start {
     /// Numbers that the attached descriptors get in the program, in their order; of the first three, those not
     /// mentioned are `/dev/null`.
     pub(crate) fds: Vec<i32>,
-    /// Files to write "0" into, to enter the session's cgroups.
-    pub(crate) cgroups: Vec<PathBuf>,
+    pub(crate) cgroups: Entry,
     pub(crate) rlimits: Rlimits,
     /// Directories inside that can be written, for Landlock.
     pub(crate) writable: Vec<PathBuf>,
+}
+
+/// How a process becomes one of a session's cgroups.
+///
+/// Not by `cgroup.procs`: a process that may have threads is moved only after the kernel has waited until every processor has been
+/// through its scheduler, some 10 ms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Files of version 1 into which a process of one thread writes "0".
+    pub(crate) tasks: Vec<PathBuf>,
+    /// Directory of version 2, into which the program is cloned.
+    pub(crate) unified: Option<PathBuf>,
 }
 
 /// Limits of each process.

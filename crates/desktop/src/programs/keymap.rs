@@ -35,32 +35,39 @@ const SCRIPT: &str = include_str!("xkbcomp.sh");
 /// Most bytes of a compiled keymap; this one has 12,000.
 const MAX_COMPILED: u64 = 1024 * 1024;
 
-/// A keymap that is being compiled. Dropping it waits for the end of that, some milliseconds.
-pub(crate) struct Keymap(Option<JoinHandle<()>>);
+/// A keymap that is being compiled. Whatever fails, the X server compiles for itself.
+pub(crate) struct Keymap(io::Result<JoinHandle<io::Result<Vec<u8>>>>);
 
 impl Keymap {
-    /// Begins to compile for the desktop of this directory. Whatever fails, the X server compiles for itself.
-    pub(crate) fn begin(dir: &SessionDir) -> Self {
-        let failed = |error: io::Error| tracing::debug!(%error, "the X server compiles its keymap for itself");
-        Self(try_begin(dir, failed).map_err(failed).ok())
+    /// Begins to compile.
+    pub(crate) fn begin() -> Self {
+        Self(std::thread::Builder::new().name("keymap".into()).spawn(compile))
     }
-}
 
-impl Drop for Keymap {
-    fn drop(&mut self) {
-        if let Some(compiling) = self.0.take() {
-            // It only fails by a panic, which has been told of.
-            let _ = compiling.join();
+    /// Waits for the end of it, some milliseconds since it began, and hands the keymap to the desktop of this directory.
+    pub(crate) fn hand_out(self, dir: &SessionDir) {
+        // It only fails by a panic, which has been told of.
+        let compiled =
+            self.0.and_then(|compiling| compiling.join().unwrap_or_else(|_| Err(io::Error::other("a panic"))));
+        if let Err(error) = compiled.and_then(|keymap| dir.publish(&name(&compiled_at(dir)), &keymap)) {
+            tracing::debug!(%error, "the X server compiles its keymap for itself");
         }
     }
 }
 
-fn try_begin(dir: &SessionDir, failed: impl Fn(io::Error) + Send + 'static) -> io::Result<JoinHandle<()>> {
+/// Puts the script where [`binds`] finds it.
+pub(crate) fn stand_in(dir: &SessionDir) {
+    if let Err(error) = write_script(dir) {
+        tracing::debug!(%error, "the X server compiles its keymap for itself");
+    }
+}
+
+fn write_script(dir: &SessionDir) -> io::Result<()> {
     // A link cannot be mounted over.
     if !fs::symlink_metadata(COMPILER)?.is_file() {
         return Err(io::Error::other(format!("{COMPILER} is no file")));
     }
-    let compiled = dir.inside(&compiled(dir));
+    let compiled = dir.inside(&compiled_at(dir));
     let places = [
         ("@REAL@", REAL),
         ("@DIRECTORY@", DIRECTORY),
@@ -71,16 +78,10 @@ fn try_begin(dir: &SessionDir, failed: impl Fn(io::Error) + Send + 'static) -> i
     let path = dir.publish(&name(&script(dir)), content.as_bytes())?;
     let mode = fs::metadata(&path)?.permissions().mode();
     // Whoever may read it may execute it.
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode | (mode & 0o444) >> 2))?;
-    let dir = dir.clone();
-    std::thread::Builder::new().name("keymap".into()).spawn(move || {
-        if let Err(error) = compile().and_then(|keymap| publish(&dir, &keymap)) {
-            failed(error);
-        }
-    })
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode | (mode & 0o444) >> 2))
 }
 
-/// What the walls show in place of the compiler, and the compiler itself, if [`Keymap::begin`] came so far.
+/// What the walls show in place of the compiler, and the compiler itself, if [`stand_in`] came so far.
 pub(crate) fn binds(dir: &SessionDir) -> Vec<Bind> {
     let script = script(dir);
     if !script.exists() {
@@ -100,7 +101,7 @@ fn script(dir: &SessionDir) -> PathBuf {
     dir.root().join("etc/xkbcomp")
 }
 
-fn compiled(dir: &SessionDir) -> PathBuf {
+fn compiled_at(dir: &SessionDir) -> PathBuf {
     dir.root().join("etc/keymap.xkm")
 }
 
@@ -132,11 +133,4 @@ fn compile() -> io::Result<Vec<u8>> {
     } else {
         Err(io::Error::other(format!("xkbcomp: {status}")))
     }
-}
-
-/// Whole or not at all, since the X server may ask at any time.
-fn publish(dir: &SessionDir, keymap: &[u8]) -> io::Result<()> {
-    let compiled = compiled(dir);
-    let path = dir.publish(&(name(&compiled) + ".part"), keymap)?;
-    fs::rename(path, compiled)
 }

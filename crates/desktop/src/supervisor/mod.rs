@@ -31,7 +31,7 @@ use crate::{
     App, Error, Event, Launch, OnExit, ProgramState,
     keeper::{FromKeeper, Keeper, Spawn, ToKeeper},
     log::Log,
-    programs::{self, CommandLine},
+    programs::{self, CommandLine, keymap::Keymap},
     session::SessionDir,
     walls::Standing,
     x::Link,
@@ -114,6 +114,8 @@ pub(crate) struct Supervisor {
     /// Within the walls: starts the programs.
     inside: Option<Keeper>,
     walls: Option<Arc<Standing>>,
+    /// Until the X server is started.
+    keymap: Option<Keymap>,
     /// Ends the thread that watches over limits when dropped.
     limits: Option<mpsc::Sender<()>>,
     /// Since when the programs are frozen.

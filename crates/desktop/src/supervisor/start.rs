@@ -13,13 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glasshouse_sandbox::Lease;
+use glasshouse_sandbox::{Lease, Stage};
 
 use super::{Board, Kind, Msg, READY_WITHIN, Sink, Supervisor, limits::Watch, program::Program};
 use crate::{
     App, Config, DEVTOOLS_PORT, Display, Error, PROXY_PORT, ProgramState, Size, Walls,
     keeper::{Keeper, ToKeeper, pair},
-    programs::{self, CommandLine, keymap::Keymap, sound, window_manager, x_server},
+    programs::{
+        self, CommandLine,
+        keymap::{self, Keymap},
+        sound, window_manager, x_server,
+    },
     session::SessionDir,
     user::User,
     walls::Standing,
@@ -42,6 +46,9 @@ impl Supervisor {
     /// Makes the session's directory and starts its keeper; nothing runs on the desktop yet.
     pub(crate) fn new(config: &Config, events: Sink) -> Result<Self, Error> {
         let walls = config.walls.as_ref().filter(|_| matches!(config.display, Display::Own(_)));
+        // What builds the walls starts while we make ready what it needs, and the keymap is compiled meanwhile.
+        let stage = walls.map(|walls| Stage::start(&walls.stage)).transpose()?;
+        let keymap = walls.map(|_| Keymap::begin());
         let state = glasshouse_sandbox::default_state_dir();
         if walls.is_some() {
             for name in glasshouse_sandbox::sweep(&state)? {
@@ -79,6 +86,7 @@ impl Supervisor {
             keeper: Some(keeper),
             inside: None,
             walls: None,
+            keymap,
             limits: None,
             asleep: None,
             devtools: config.devtools.then(Arc::default),
@@ -105,20 +113,18 @@ impl Supervisor {
         }
         // What is missing is said before anything is started.
         programs::app(&config.app, None, &supervisor.dir, supervisor.proxy, None)?;
-        match walls {
-            Some(walls) => supervisor.build_walls(config, walls, lease)?,
+        match walls.zip(stage) {
+            Some((walls, stage)) => supervisor.build_walls(config, walls, (stage, lease))?,
             None => supervisor._lease = Some(lease),
         }
         Ok(supervisor)
     }
 
     /// Puts everything that is started from now on within walls.
-    fn build_walls(&mut self, config: &Config, walls: &Walls, lease: Lease) -> Result<(), Error> {
+    fn build_walls(&mut self, config: &Config, walls: &Walls, by: (Stage, Lease)) -> Result<(), Error> {
         let (ours, theirs) = pair()?;
-        let keymap = Keymap::begin(&self.dir);
-        let standing = Arc::new(Standing::build(config, walls, &self.dir, lease, theirs)?);
-        // Long since there: the walls take longer.
-        drop(keymap);
+        keymap::stand_in(&self.dir);
+        let standing = Arc::new(Standing::build(config, walls, &self.dir, by, theirs)?);
         self.walls = Some(Arc::clone(&standing));
         let to_us = self.tx.clone();
         let sink = move |message| {
@@ -197,6 +203,9 @@ impl Supervisor {
         let content = x_server::xauthority(b"MIT-MAGIC-COOKIE-1", &cookie);
         self.xauthority = Some(self.dir.publish("Xauthority", &content)?);
         self.programs.push(Program::new(Kind::XServer, "X server".into()));
+        if let Some(keymap) = self.keymap.take() {
+            keymap.hand_out(&self.dir);
+        }
         let mut taken = None;
         for number in x_server::free_numbers().take(MAX_NUMBERS) {
             let Some(lock) = x_server::lock_number(number) else { continue };

@@ -35,7 +35,7 @@ use tokio_tungstenite::{
 use tower::ServiceExt;
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub struct FakeDesk {

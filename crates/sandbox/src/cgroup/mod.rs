@@ -14,7 +14,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 pub use usage::Usage;
 
-use crate::config::{Limits, UseCgroups};
+use crate::{
+    config::{Limits, UseCgroups},
+    plan::Entry,
+};
 
 /// What the names of our cgroups start with.
 const PREFIX: &str = "glasshouse-";
@@ -87,9 +90,10 @@ impl Cgroup {
         &self.missing
     }
 
-    /// Files into which "0" is written to enter.
-    pub(crate) fn entries(&self) -> Vec<PathBuf> {
-        self.directories().into_iter().map(|dir| dir.join("cgroup.procs")).collect()
+    /// How a process that has one thread, or its clone, enters.
+    pub(crate) fn entry(&self) -> Entry {
+        let v1 = self.directories().into_iter().filter(|dir| self.v2() != Some(*dir));
+        Entry { tasks: v1.map(|dir| dir.join("tasks")).collect(), unified: self.v2.clone() }
     }
 
     pub(crate) fn v2(&self) -> Option<&Path> {

@@ -34,7 +34,7 @@ fn version_2_limits_are_written_where_its_files_are() {
     assert_eq!(read("pids.max"), "77");
     assert_eq!(read("cpu.max"), "150000 100000");
     assert_eq!(read("cpu.weight"), "50");
-    assert_eq!(cgroup.entries(), vec![dir.join("cgroup.procs")]);
+    assert_eq!(cgroup.entry(), Entry { tasks: Vec::new(), unified: Some(dir.clone()) });
     fs::write(dir.join("memory.events"), "low 0\noom 2\noom_kill 1\n").unwrap();
     fs::write(dir.join("memory.current"), "4096\n").unwrap();
     fs::write(dir.join("cpu.stat"), "usage_usec 1500\nuser_usec 1\n").unwrap();

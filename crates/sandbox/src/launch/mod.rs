@@ -14,6 +14,7 @@ use std::{
 };
 
 pub use process::{Exit, Process};
+pub use spawner::Stage;
 
 use crate::{
     Error,
@@ -54,6 +55,17 @@ impl Sandbox {
     /// When the configuration cannot work, or the host does not let us; nothing is left behind then.
     pub fn launch(config: Config, lease: Lease, fds: Vec<GivenFd>) -> Result<Self, Error> {
         config.check()?;
+        let stage = Stage::start(&config.stage)?;
+        Self::launch_by(stage, config, lease, fds)
+    }
+
+    /// As [`Sandbox::launch`], by a stage that was started before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sandbox::launch`].
+    pub fn launch_by(by: Stage, config: Config, lease: Lease, fds: Vec<GivenFd>) -> Result<Self, Error> {
+        config.check()?;
         let state = config.state.clone().unwrap_or_else(default_state_dir);
         let mut record = Record::create(&state, &config.name)?;
         let cgroup = Cgroup::create(&config.name, &config.limits);
@@ -78,7 +90,7 @@ impl Sandbox {
         let build = Build { outer_id: lease.id(), hostname, home, binds, sizes, network, listeners, start };
         let plan = Plan::Build(Box::new(build));
         let given: Vec<BorrowedFd<'_>> = fds.iter().map(|(fd, _)| fd.as_fd()).collect();
-        let started = process::start(&stage, &plan, &given, |pid| record.set_init(pid))?;
+        let started = process::start(by, &plan, &given, |pid| record.set_init(pid))?;
         Ok(Self {
             init: started.process,
             cgroup,
@@ -137,7 +149,7 @@ impl Sandbox {
         let plan = Plan::Join(Box::new(Join { start, network: self.network }));
         let given: Vec<BorrowedFd<'_>> =
             std::iter::once(self.init.pidfd()).chain(fds.iter().map(|(fd, _)| fd.as_fd())).collect();
-        let process = process::start(&self.stage, &plan, &given, |_| Ok(()))?.process;
+        let process = process::start(Stage::start(&self.stage)?, &plan, &given, |_| Ok(()))?.process;
         process.reap_by_itself()?;
         Ok(process)
     }
@@ -252,7 +264,7 @@ fn start(
     Ok(Start {
         program,
         fds: fds.iter().map(|(_, number)| *number).collect(),
-        cgroups: cgroup.entries(),
+        cgroups: cgroup.entry(),
         rlimits,
         writable: writable.to_vec(),
     })

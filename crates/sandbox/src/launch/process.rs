@@ -1,18 +1,16 @@
 //! A process of a session: process 1, or one that was started later.
 
 use std::{
-    ffi::OsString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    net::{AddressFamily, SocketFlags, SocketType, socketpair},
     process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
 };
 
-use super::spawner;
+use super::Stage;
 use crate::{
     Error,
     plan::{Plan, Report},
@@ -50,14 +48,12 @@ pub(super) struct Started {
 
 /// Lets a stage carry out a plan. `cloned` is called as soon as the process exists.
 pub(super) fn start(
-    stage: &[OsString],
+    stage: Stage,
     plan: &Plan,
     fds: &[BorrowedFd<'_>],
     mut cloned: impl FnMut(i32) -> Result<(), Error>,
 ) -> Result<Started, Error> {
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(Error::io("cannot make a socket"))?;
-    let mut child = spawner::start(stage, theirs)?;
+    let (ours, mut child) = stage.take()?;
     let told = wire::send(&ours, plan, fds).map_err(Error::io("cannot tell the stage what to do"));
     let mut process = None;
     let mut built = None;

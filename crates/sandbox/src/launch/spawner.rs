@@ -9,11 +9,22 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         OnceLock,
-        mpsc::{Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
 };
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
 use crate::Error;
+
+/// A stage that waits to be told what it is to do. Started while that is being made out, it costs no time later; it ends when this
+/// is dropped.
+#[derive(Debug)]
+pub struct Stage {
+    program: OsString,
+    /// The socket that it is told its work on, and the process to come; until it is used.
+    waiting: Option<(OwnedFd, Receiver<std::io::Result<Child>>)>,
+}
 
 struct Job {
     command: Command,
@@ -40,16 +51,44 @@ fn spawner() -> Option<&'static Sender<Job>> {
         .as_ref()
 }
 
-/// Starts a stage with `control` as its standard input.
-pub(super) fn start(stage: &[OsString], control: OwnedFd) -> Result<Child, Error> {
-    let Some((program, args)) = stage.split_first() else {
-        return Err(Error::Invalid("no stage command given".into()));
-    };
-    let mut command = Command::new(program);
-    command.args(args).env_clear().stdin(control).stdout(Stdio::null());
-    let gone = || Error::Invalid("the thread that starts sessions is gone: restart the server".into());
-    let (answer, child) = sync_channel(1);
-    spawner().ok_or_else(gone)?.send(Job { command, answer }).map_err(|_| gone())?;
-    let child = child.recv().map_err(|_| gone())?;
-    child.map_err(Error::io(format!("cannot start {}", program.to_string_lossy())))
+fn gone() -> Error {
+    Error::Invalid("the thread that starts sessions is gone: restart the server".into())
+}
+
+impl Stage {
+    /// Starts one by its command, as [`Config::stage`](crate::Config::stage) has it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no command or no socket. That the command cannot be executed is told by what uses the stage.
+    pub fn start(command: &[OsString]) -> Result<Self, Error> {
+        let Some((program, args)) = command.split_first() else {
+            return Err(Error::Invalid("no stage command given".into()));
+        };
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(Error::io("cannot make a socket"))?;
+        let mut command = Command::new(program);
+        command.args(args).env_clear().stdin(theirs).stdout(Stdio::null());
+        let (answer, child) = sync_channel(1);
+        spawner().ok_or_else(gone)?.send(Job { command, answer }).map_err(|_| gone())?;
+        Ok(Self { program: program.clone(), waiting: Some((ours, child)) })
+    }
+
+    /// The socket and the process.
+    pub(super) fn take(mut self) -> Result<(OwnedFd, Child), Error> {
+        let (control, child) = self.waiting.take().ok_or_else(gone)?;
+        let started = child.recv().map_err(|_| gone())?;
+        let child = started.map_err(Error::io(format!("cannot start {}", self.program.to_string_lossy())))?;
+        Ok((control, child))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let Some((control, child)) = self.waiting.take() else { return };
+        drop(control);
+        if let Ok(Ok(mut child)) = child.recv() {
+            let _ = child.wait();
+        }
+    }
 }

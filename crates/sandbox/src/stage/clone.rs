@@ -2,10 +2,13 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
-use rustix::process::geteuid;
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    process::geteuid,
+};
 
 use super::{Failed, Step, confine, mounts, net, report_failure};
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
     wire,
 };
 
-/// The part of `struct clone_args` that every kernel with `clone3` knows (CLONE_ARGS_SIZE_VER0).
+/// `struct clone_args` of Linux 5.7 (CLONE_ARGS_SIZE_VER2).
 #[repr(C)]
 #[derive(Default)]
 struct CloneArgs {
@@ -26,7 +29,16 @@ struct CloneArgs {
     stack: u64,
     stack_size: u64,
     tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
+
+/// The part of it that every kernel with `clone3` knows (CLONE_ARGS_SIZE_VER0).
+const FIRST_SIZE: usize = 64;
+
+/// Clones into the cgroup of the descriptor (linux/sched.h).
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// Which side of a fork we are on.
 pub(super) enum Side {
@@ -34,17 +46,36 @@ pub(super) enum Side {
     Child,
 }
 
-/// Forks with namespaces; the new process is a child of our parent.
-pub(super) fn fork_beside(namespaces: i32) -> io::Result<Side> {
+/// Forks with namespaces and into a cgroup of version 2; the new process is a child of our parent. `what` names it in errors.
+pub(super) fn fork_beside(namespaces: i32, cgroup: Option<&OwnedFd>, what: &str) -> Result<Side, Failed> {
+    if let Some(cgroup) = cgroup {
+        if let Ok(side) = clone(namespaces, Some(cgroup.as_fd())) {
+            return Ok(side);
+        }
+        // Before Linux 5.7. Whatever else it was is told by the next try.
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let procs = openat(cgroup, "cgroup.procs", flags, Mode::empty()).step("open the session's cgroup")?;
+        rustix::io::write(&procs, b"0").step("enter the session's cgroup")?;
+    }
+    clone(namespaces, None).step(what)
+}
+
+fn clone(namespaces: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: u64::from((libc::CLONE_PIDFD | libc::CLONE_PARENT | namespaces).cast_unsigned()),
         pidfd: (&raw mut pidfd) as u64,
         ..CloneArgs::default()
     };
+    let mut size = FIRST_SIZE;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+        size = size_of::<CloneArgs>();
+    }
     // SAFETY: as `fork`: memory is not shared, the stack stays; this process has one thread, so that no lock can be
-    // held by another. `args` has the size that is passed and `pidfd` outlives the call.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
+    // held by another. `args` has at least the size that is passed, `pidfd` outlives the call and the cgroup is open.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
     match pid {
         0 => Ok(Side::Child),
         pid if pid > 0 => {
@@ -58,7 +89,7 @@ pub(super) fn fork_beside(namespaces: i32) -> io::Result<Side> {
 
 /// Builds new walls and starts process 1; returns in the stage only.
 pub(super) fn build(control: &OwnedFd, plan: Build, fds: Vec<OwnedFd>) -> Result<(), Failed> {
-    confine::enter_cgroups(&plan.start.cgroups)?;
+    let cgroup = confine::enter_cgroups(&plan.start.cgroups)?;
     // When the host runs short of memory, a session goes before the server. Raising needs no privilege.
     let _ = fs::write("/proc/self/oom_score_adj", "200");
     let root = geteuid().is_root();
@@ -71,16 +102,12 @@ pub(super) fn build(control: &OwnedFd, plan: Build, fds: Vec<OwnedFd>) -> Result
         None,
     )
     .step("socketpair")?;
-    let mut namespaces = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
+    let mut namespaces =
+        libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     if plan.network == Network::Loopback {
         namespaces |= libc::CLONE_NEWNET;
     }
-    match fork_beside(namespaces).step("clone into new namespaces")? {
+    match fork_beside(namespaces, cgroup.as_ref(), "clone into new namespaces")? {
         Side::Parent { pid, pidfd } => {
             drop(wait);
             // First, so that the server can end the clone whatever happens next.
@@ -130,6 +157,11 @@ fn clone_main(
         unsafe { libc::_exit(1) }
     }
     rustix::process::setsid().step("setsid")?;
+    // Not by the clone: its root would be where our parent is.
+    // SAFETY: changes a namespace of this process, which has one thread; no memory is involved.
+    if unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } != 0 {
+        return Err(io::Error::last_os_error()).step("a cgroup namespace");
+    }
     confine::become_inner_user(geteuid_is_foreign())?;
     rustix::system::sethostname(plan.hostname.as_bytes()).step("sethostname")?;
     let listeners = match plan.network {

@@ -22,15 +22,17 @@ use rustix::{
 use super::{Failed, Step, clone::raw, install_seccomp};
 use crate::{
     config::INNER_ID,
-    plan::{Rlimits, Start},
+    plan::{Entry, Rlimits, Start},
 };
 
-/// Enters the session's cgroups, so that everything from here on counts as the session's.
-pub(super) fn enter_cgroups(files: &[PathBuf]) -> Result<(), Failed> {
-    for file in files {
+/// Enters the session's cgroups of version 1, so that everything from here on counts as the session's, and opens the one of
+/// version 2 to be cloned into.
+pub(super) fn enter_cgroups(entry: &Entry) -> Result<Option<OwnedFd>, Failed> {
+    for file in &entry.tasks {
         fs::write(file, "0").step(format!("enter the cgroup {}", file.display()))?;
     }
-    Ok(())
+    let open = |dir: &PathBuf| fs::File::open(dir).step(format!("open the cgroup {}", dir.display()));
+    Ok(entry.unified.as_ref().map(open).transpose()?.map(OwnedFd::from))
 }
 
 /// Becomes the session's user within the present user namespace. Capabilities in it stay.
