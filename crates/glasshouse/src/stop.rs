@@ -32,3 +32,24 @@ impl Stop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_before_the_wait_is_not_lost_nor_one_after_a_wait_that_was_given_up() {
+        let mut stop = Stop::new().unwrap();
+        let given_up = tokio::time::timeout(Duration::from_millis(1), stop.asked()).await;
+        assert!(given_up.is_err(), "nobody has asked yet");
+        kill_process(getpid(), Signal::HUP).unwrap();
+        // Long enough for the runtime to have seen it while nobody waits.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let asked = tokio::time::timeout(Duration::from_secs(60), stop.asked()).await;
+        assert_eq!(asked, Ok("the terminal closed"));
+    }
+}
