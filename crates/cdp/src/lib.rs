@@ -9,7 +9,7 @@
 //!
 //! * Nothing of a request reaches the browser before its host, its origin and its token are found good.
 //! * Memory of a connection is bounded, whatever the size of its messages: nothing is collected but the beginning of a
-//!   client's message until its method is known, see [`filter`].
+//!   client's message until its method is known, see `filter`.
 //! * A side that does not read stops the other; nothing is queued in between.
 
 #![forbid(unsafe_code)]

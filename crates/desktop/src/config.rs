@@ -108,6 +108,6 @@ pub struct Config {
     /// What the programs are kept within; nothing, if none. Without effect on a display that already runs.
     pub walls: Option<Walls>,
     /// Command that becomes the keeper: the parent of all programs, which ends them when our process is gone.
-    /// `glasshouse` passes itself: `[current_exe, "keeper"]`. See [`keeper::main`].
+    /// `glasshouse` passes itself: `[current_exe, "keeper"]`. See [`crate::keeper::main`].
     pub keeper: Vec<OsString>,
 }

@@ -74,7 +74,7 @@ impl Fleet {
         self.put_out(id, label, "").await
     }
 
-    /// The same in all sessions; those that do not answer are left after [`ROUND`], and named in the log.
+    /// The same in all sessions; those that do not answer are left after `ROUND`, and named in the log.
     pub async fn unlink_everywhere(&self, label: &str) {
         let ids: Vec<_> = self.inner.live.lock().keys().cloned().collect();
         let mut rounds = JoinSet::new();

@@ -25,7 +25,7 @@ const TICKET: u64 = 60;
 /// Between looks at whether a token is still good.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Whether what follows a session's path is VNC's: what [`glasshouse_rfb`] answers there.
+/// Whether what follows a session's path is VNC's: what `glasshouse_rfb` answers there.
 pub(crate) fn has(rest: &str) -> bool {
     matches!(rest, "websockify" | "websockify/" | "novnc/websockify")
 }

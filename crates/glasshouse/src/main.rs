@@ -1,4 +1,5 @@
 //! `glasshouse`: isolated Linux desktops and browsers, streamed live to people and handed to programs.
+#![allow(rustdoc::bare_urls, reason = "descriptions of options are printed as they are")]
 
 mod ask_webhook;
 mod automation;

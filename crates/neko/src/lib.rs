@@ -1,7 +1,7 @@
 //! neko v3 on the wire: REST, `/api/ws` and the binary data channel, and our own events beside them.
 //!
 //! [`Server`] ties the room (a state machine, `glasshouse-room`) to a desktop and a WebRTC engine. Everything that
-//! happens goes through one short lock, [`core::Inner::with`], and nothing waits inside of it; clients have bounded queues.
+//! happens goes through one short lock, `core::Inner::with`, and nothing waits inside of it; clients have bounded queues.
 
 #![forbid(unsafe_code)]
 

@@ -121,7 +121,7 @@ impl Engine {
         })
     }
 
-    /// Runs until [`Command::Stop`].
+    /// Runs until `Command::Stop`.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(256);
         let mut batch = Batch::default();
