@@ -35,8 +35,7 @@ test('three programs do what programs do, two are watched, and nothing fails or 
   const result = await programs({ server, chromium, viewers, url: pages.url('colors.html'), count: 3, seconds: SECONDS, seed });
   const told = `GLASSHOUSE_SEED=${seed}: ${JSON.stringify(result)}`;
   assert.equal(result.failures, 0, told);
-  // However busy the machine is, each gets something done.
-  assert.ok(Object.values(result.done).reduce((sum, times) => sum + times, 0) >= 3, told);
+  assert.ok(Object.values(result.done).reduce((sum, times) => sum + times, 0) >= 10, told);
   assert.equal(result.frames.length, 2, told);
   assert.equal(result.left, 0, told);
   assert.ok(result.server.after.descriptors <= result.server.before.descriptors, told);

@@ -49,7 +49,7 @@ pub(crate) struct Start {
     pub(crate) writable: Vec<PathBuf>,
 }
 
-/// How a process becomes one of a session's cgroups.
+/// How a process gets into the cgroups of a session.
 ///
 /// Not by `cgroup.procs`: a process that may have threads is moved only after the kernel has waited until every processor has been
 /// through its scheduler, some 10 ms.

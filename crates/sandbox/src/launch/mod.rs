@@ -54,9 +54,7 @@ impl Sandbox {
     ///
     /// When the configuration cannot work, or the host does not let us; nothing is left behind then.
     pub fn launch(config: Config, lease: Lease, fds: Vec<GivenFd>) -> Result<Self, Error> {
-        config.check()?;
-        let stage = Stage::start(&config.stage)?;
-        Self::launch_by(stage, config, lease, fds)
+        Self::launch_by(Stage::start(&config.stage)?, config, lease, fds)
     }
 
     /// As [`Sandbox::launch`], by a stage that was started before.
